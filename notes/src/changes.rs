@@ -1,15 +1,15 @@
-//! Tells clients that listen at any instance which resources a commit has changed.
+//! Notifies subscribed clients, on any instance, of resources that a commit has changed.
 
 use mcp::{Signal, UserId};
 use platform::signals;
 
 use crate::{State, note_id::NoteId, uris};
 
-/// What happened to one note.
+/// A change of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Created,
-    /// `listed` if what a list of notes shows of it, its title, is different now.
+    /// `listed`: whether the entry of the note in the list of resources, its title, has changed.
     Updated {
         listed: bool,
     },
@@ -17,22 +17,21 @@ pub(crate) enum Change {
 }
 
 impl State {
-    /// Publishes what follows from many changes at once, new notes among them: the list is told of
-    /// once, and each of `replaced` by itself.
-    pub(crate) async fn many_notes_changed(&self, owner: &UserId, replaced: &[NoteId]) {
-        let uris = replaced.iter().map(|it| uris::note(*it));
+    /// Publishes the changes of an import: one change of the list, and one for each replaced note.
+    pub(crate) async fn notes_imported(&self, owner: &UserId, replaced: &[NoteId]) {
+        let uris = replaced.iter().map(|id| uris::note(*id));
         let uris = std::iter::once(uris::RECENT.to_owned()).chain(uris);
         let updated = uris.map(|uri| Signal::ResourceUpdated { user: owner.clone(), uri });
         let listed = Signal::ResourceListChanged { user: owner.clone() };
-        self.changed(std::iter::once(listed).chain(updated).collect()).await;
+        self.publish(std::iter::once(listed).chain(updated).collect()).await;
     }
 
-    /// Publishes what follows from one commit, after it.
-    pub async fn changed(&self, signals: Vec<Signal>) {
+    /// Publishes signals. Call after the commit.
+    pub async fn publish(&self, signals: Vec<Signal>) {
         signals::publish(self.bus(), signals).await;
     }
 
-    /// Publishes everything that follows from a change of one note.
+    /// Publishes the signals for a change of one note.
     pub(crate) async fn note_changed(&self, owner: &UserId, id: NoteId, change: Change) {
         let updated = |uri| Signal::ResourceUpdated { user: owner.clone(), uri };
         let mut signals = Vec::new();
@@ -43,6 +42,6 @@ impl State {
         if change != (Change::Updated { listed: false }) {
             signals.push(Signal::ResourceListChanged { user: owner.clone() });
         }
-        self.changed(signals).await;
+        self.publish(signals).await;
     }
 }

@@ -1,8 +1,8 @@
-//! The product: notes that a user keeps across conversations and clients.
+//! The product: notes that users keep across conversations and clients.
 //!
-//! | to … | look at |
+//! | Task | Module |
 //! |---|---|
-//! | see what the product consists of | [`product`] |
+//! | list everything that the product consists of | [`product`] |
 //! | add a tool, resource or prompt | [`tools`], [`resources`], [`prompts`] |
 //! | read and write notes | [`store`] |
 //! | read and write documents of notes | [`transfer`] |
@@ -14,6 +14,7 @@ use app::{Brand, Done, Product, Schedule};
 
 pub mod changes;
 pub mod entity;
+mod errors;
 pub mod exports;
 mod migrations;
 mod note_id;
@@ -38,7 +39,7 @@ const BRAND: Brand = Brand {
     things: "notes",
     description: "Reads and writes your own notes.",
     instructions: include_str!("instructions.txt"),
-    // A sheet with a folded corner.
+    // A sheet of paper with a folded corner.
     icon: include_str!("icon.svg"),
 };
 
@@ -49,7 +50,7 @@ const SCHEDULES: &[Schedule<State>] = &[Schedule {
     name: "search-index",
     when: "2/10 * * * * *",
     what: "indexes notes that were written by an earlier version",
-    why: "during a deploy, and once for all notes after it; otherwise nothing is left to do",
+    why: "during a deploy, while the earlier version still writes notes, and once for all notes after it",
     spacing: Duration::from_secs(5),
     step: |state| {
         Box::pin(async move {
@@ -59,7 +60,7 @@ const SCHEDULES: &[Schedule<State>] = &[Schedule {
     },
 }];
 
-/// The product.
+/// Describes the product to the server and the worker.
 pub fn product() -> Product {
     Product::of::<State>(BRAND)
         .scopes(scopes::ALL)
@@ -99,7 +100,7 @@ mod tests {
             assert_eq!(output["type"], "object", "{name}: legacy clients know objects only");
             let annotations = entry.definition.annotations;
             let reads = annotations.read_only_hint == Some(true);
-            // Whoever may start a job that only reads may end it.
+            // Read access suffices to cancel a job that only reads.
             if name != "jobs_cancel" {
                 assert_eq!(reads, entry.scope == scopes::READ, "{name}");
             }

@@ -7,12 +7,12 @@ use sea_orm::{DbErr, DeriveValueType, TryFromU64};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-/// The id of a note: a UUID of version 7, so that later ids sort after earlier ones.
+/// The id of a note: a UUID version 7, so that ids sort by time of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, DeriveValueType)]
 #[serde(transparent)]
 pub struct NoteId(pub Uuid);
 
-/// The text is not a well-formed id. Says nothing about whether such a note exists.
+/// The text is not a well-formed id. Says nothing about whether a note exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnId;
 
@@ -38,8 +38,8 @@ impl fmt::Display for NoteId {
 impl fmt::Display for NotAnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "is not the id of a note: expected a UUID with hyphens, as notes_list or notes_search \
-             give it",
+            "is not the id of a note: expected a UUID with hyphens, as returned by notes_list or \
+             notes_search",
         )
     }
 }
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for NoteId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(|not_an_id: NotAnId| {
-            // A long invalid value is not repeated in full.
+            // Long values are truncated in the message.
             let shown: String = text.chars().take(uuid::fmt::Hyphenated::LENGTH).collect();
             serde::de::Error::custom(format_args!("“{shown}” {not_an_id}"))
         })
@@ -70,7 +70,7 @@ impl JsonSchema for NoteId {
         json_schema!({
             "type": "string",
             "format": "uuid",
-            "description": "The id of a note, as notes_create, notes_list and notes_search give it.",
+            "description": "The id of a note, as returned by notes_create, notes_list and notes_search.",
         })
     }
 }

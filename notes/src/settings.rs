@@ -2,7 +2,7 @@
 
 use app::{Reader, config::Variable};
 
-use crate::store::quota::{self, Amount};
+use crate::store::quota::Amount;
 
 /// The variables, in the order of `.env.example`.
 pub(crate) const VARIABLES: &[Variable] = &[NOTES_PER_PERSON, MEGABYTES_PER_PERSON];
@@ -28,5 +28,5 @@ const MEGABYTES_PER_PERSON: Variable = Variable {
 pub(crate) fn quota(reader: &mut Reader<'_>) -> Amount {
     let notes = reader.number(NOTES_PER_PERSON, 1, 10_000_000);
     let megabytes = reader.number(MEGABYTES_PER_PERSON, 1, 1_000_000);
-    quota::quota(notes.unwrap_or(50_000), megabytes.unwrap_or(500))
+    Amount::new(notes.unwrap_or(50_000), megabytes.unwrap_or(500))
 }

@@ -16,10 +16,10 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _};
 
 use crate::{
     entity, settings,
-    store::quota::{self, Amount, Used},
+    store::quota::{self, Amount, QuotaUsage},
 };
 
-/// What the product needs to work. Cheap to clone.
+/// The dependencies of the product. Cheap to clone.
 #[derive(Clone)]
 pub struct State(Arc<Inner>);
 
@@ -35,14 +35,14 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    /// The database, for work that no user asks for.
+    /// The database, for background work.
     pub(crate) fn db(&self) -> &Database {
         &self.0.platform.db
     }
 
-    /// The part of the connection pool for what this user asks for, so that other users find a
-    /// connection, too.
-    pub(crate) fn db_of(&self, user: &UserId) -> Database {
+    /// The share of the connection pool for the requests of one user, so that other users always
+    /// find a connection.
+    pub(crate) fn db_for(&self, user: &UserId) -> Database {
         self.0.platform.db.of_person(user.as_str())
     }
 
@@ -102,7 +102,8 @@ impl app::State for State {
     }
 
     async fn account_deleted(&self, user: &UserId) {
-        // The deletion of its job waited for an import that was writing at the same time.
+        // An import may have written notes while the account was deleted: deleting its job waits
+        // for the running transaction.
         if let Err(error) = delete_notes(self.db(), user).await {
             tracing::warn!(
                 dependency = DATABASE, error = %error,
@@ -112,13 +113,13 @@ impl app::State for State {
     }
 
     async fn usage(&self, user: &UserId) -> Result<Option<String>, Failure> {
-        let used = quota::usage(&self.db_of(user), user).await?;
-        Ok(Some(Used { used, quota: self.quota() }.to_string()))
+        let current = quota::usage(&self.db_for(user), user).await?;
+        Ok(Some(QuotaUsage { used: current, quota: self.quota() }.to_string()))
     }
 }
 
 async fn delete_notes(db: &impl ConnectionTrait, user: &UserId) -> Result<u64, DbErr> {
-    let theirs = entity::COLUMN.owner_sub.eq(user.as_str());
-    let deleted = entity::Entity::delete_many().filter(theirs).exec(db).await?;
+    let is_owner = entity::COLUMN.owner_sub.eq(user.as_str());
+    let deleted = entity::Entity::delete_many().filter(is_owner).exec(db).await?;
     Ok(deleted.rows_affected)
 }

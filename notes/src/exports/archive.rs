@@ -1,4 +1,4 @@
-//! Writing notes into a file, of which only what was just written is in memory.
+//! Encodes notes into a file, piece by piece, so that memory holds only the most recent piece.
 
 use std::{
     io::{self, Write as _},
@@ -17,17 +17,17 @@ use crate::{
     transfer::{JsonWriter, SEPARATOR, write_markdown},
 };
 
-/// Bytes of a title in the name of a file: with the rest, systems take 255.
+/// The maximum length of the title in a file name, in bytes: file systems allow 255 in total.
 const NAME_LENGTH: usize = 180;
 
-/// A file that is being written.
+/// An encoder for one of the formats.
 pub(super) enum Archive {
     Zip { zip: Box<ZipWriter<StreamWriter<Buffer>>>, buffer: Buffer },
     Json(JsonWriter),
     Markdown { text: String, is_first: bool },
 }
 
-/// What the compressor has written and nobody has taken yet.
+/// The compressed bytes that have not been taken yet.
 #[derive(Clone, Default)]
 pub(super) struct Buffer(Arc<Mutex<Vec<u8>>>);
 
@@ -81,7 +81,7 @@ impl Archive {
         Ok(())
     }
 
-    /// What was written since the last time.
+    /// Returns the bytes that were encoded since the last call.
     pub(super) fn take(&mut self) -> Vec<u8> {
         match self {
             Self::Zip { buffer, .. } => buffer.take(),
@@ -90,7 +90,7 @@ impl Archive {
         }
     }
 
-    /// Ends the file, and gives what was written since the last time.
+    /// Finishes the file and returns the remaining bytes.
     pub(super) fn finish(self) -> io::Result<Vec<u8>> {
         match self {
             Self::Zip { zip, buffer } => {
@@ -103,20 +103,23 @@ impl Archive {
     }
 }
 
-/// The title as far as any system takes it, and a part of the id, so that no two are alike.
+/// Returns a file name that is valid on every system: the title without special characters, and a
+/// part of the id to make it unique.
 fn file_name(note: &Note) -> String {
-    let plain = |it: char| if it.is_alphanumeric() || it == '-' || it == '_' { it } else { ' ' };
+    let plain = |character: char| {
+        if character.is_alphanumeric() || matches!(character, '-' | '_') { character } else { ' ' }
+    };
     let title: String = note.title.chars().map(plain).collect();
     let words: Vec<_> = title.split_whitespace().collect();
     let title = words.join(" ");
-    // A program that is given the names of all files takes one with `-` for an option.
+    // Command-line programs take a file name that begins with `-` for an option.
     let title = title.trim_start_matches(['-', ' ']);
     let mut end = title.len().min(NAME_LENGTH);
     while !title.is_char_boundary(end) {
         end -= 1;
     }
     let id = note.id.to_string();
-    // The last group of a UUID of version 7 is random.
+    // The last group of a UUID version 7 is random.
     let unique = id.rsplit('-').next().unwrap_or_default();
     match title[..end].trim() {
         "" => format!("{unique}.md"),
@@ -124,9 +127,10 @@ fn file_name(note: &Note) -> String {
     }
 }
 
-/// To two seconds, from 1980 on: that is all that the format knows.
+/// Converts a time to the format of ZIP files, which has a resolution of 2 seconds and begins in
+/// 1980.
 fn dos_time(time: DateTime<Utc>) -> zip::DateTime {
-    let small = |it: u32| u8::try_from(it).unwrap_or_default();
+    let small = |number: u32| u8::try_from(number).unwrap_or_default();
     zip::DateTime::from_date_and_time(
         u16::try_from(time.year()).unwrap_or_default(),
         small(time.month()),
@@ -227,7 +231,7 @@ mod tests {
             let name = file_name(&note(7, title));
             assert!(!name.starts_with(['-', '.', '~', ' ']), "{name:?}");
             assert!(name.ends_with("000000000007.md") && name.len() <= 255, "{name:?}");
-            let plain = |it: char| it.is_alphanumeric() || " -_.".contains(it);
+            let plain = |character: char| character.is_alphanumeric() || " -_.".contains(character);
             assert!(name.chars().all(plain) && !name.contains(".."), "{name:?}");
         }
     }

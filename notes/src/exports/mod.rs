@@ -1,65 +1,34 @@
-//! Files of a user's notes: the formats, and writing them page by page into a download.
+//! Exports: writes the notes of a user page by page into a file for download.
 
 mod archive;
+mod format;
 
 use app::downloads::{Download, DownloadError, Writer};
 use chrono::{DateTime, Utc};
 use entity::DownloadId;
 use mcp::{Caller, UserId};
 use platform::db::{DATABASE, Failure};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::archive::Archive;
+pub use self::format::Format;
 use crate::{
     State,
     store::{self, Cursor, Note, NotesError, Tag},
 };
 
-/// The maximum size of a file that is offered as a resource, in bytes: it goes into one JSON message.
+/// The maximum size of a file that is offered as a resource, in bytes: it becomes part of one JSON
+/// message.
 pub const MAX_RESOURCE_BYTES: usize = 2 * 1024 * 1024;
 
 /// The number of notes that are in memory at once: at most 20 MB of text, and usually a few hundred
 /// kB.
 const PAGE: u64 = 50;
 
-/// The URI of the resource of a file without its id.
+/// The URI of the resource of a file, without its id.
 pub const URI_PREFIX: &str = "notes://exports/";
 
-/// The format of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Format {
-    /// A ZIP file with a Markdown file for each note, with front matter.
-    #[default]
-    Zip,
-    /// One JSON document.
-    Json,
-    /// One Markdown document.
-    Markdown,
-}
-
-impl Format {
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Zip => "zip",
-            Self::Json => "json",
-            Self::Markdown => "md",
-        }
-    }
-
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Zip => "application/zip",
-            Self::Json => "application/json",
-            Self::Markdown => "text/markdown; charset=utf-8",
-        }
-    }
-}
-
-/// Why notes cannot be exported, or an export cannot be read.
+/// The error of an export.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The notes cannot be read.
@@ -90,7 +59,7 @@ impl From<Failure> for ExportError {
     }
 }
 
-/// The URI of the resource of a file.
+/// Returns the URI of the resource of a file.
 pub fn uri(id: DownloadId) -> String {
     format!("{URI_PREFIX}{id}")
 }
@@ -123,10 +92,12 @@ impl Export {
     /// Writes the next page of notes and returns how many notes are in the file. `Ok(None)`: there
     /// are no more.
     ///
-    /// A note that changes meanwhile is in the file exactly once, in its old or new version.
+    /// A note that changes during the export is in the file exactly once, in its old or new
+    /// version.
     pub async fn write_page(&mut self, state: &State) -> Result<Option<u64>, ExportError> {
-        let db = state.db_of(&self.owner).in_job();
-        let page = store::whole(&db, &self.owner, self.tag.as_ref(), self.position, PAGE).await?;
+        let db = state.db_for(&self.owner).in_job();
+        let page =
+            store::list_full(&db, &self.owner, self.tag.as_ref(), self.position, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(None);
         };
@@ -144,7 +115,7 @@ impl Export {
         Ok(self.file.finish().await?)
     }
 
-    /// Deletes what was written.
+    /// Deletes the unfinished file.
     pub async fn discard(self) {
         self.file.discard().await;
     }
@@ -157,8 +128,8 @@ impl Export {
     }
 }
 
-/// Finds the export at a URL: its download URL, or the URI of its resource, which only its owner can
-/// read. `None`: it is any other URL.
+/// Finds the export at a URL: its download URL, or the URI of its resource, which only its owner
+/// can read. `None`: the URL is not that of an export.
 pub async fn find(
     state: &State,
     owner: &UserId,

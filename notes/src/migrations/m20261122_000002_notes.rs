@@ -1,23 +1,24 @@
-//! Notes, the order in which they are listed, and what they can be found by.
+//! Creates the table of notes with its indexes for listing and search.
 //!
-//! **Order.** `notes_recent` is the order of the list: one person's notes, the newest first. A page
-//! is one walk along it, wherever the page begins.
+//! **Order.** `notes_recent` has the order of the list: the notes of an owner, newest first. A page
+//! is one index scan, wherever it begins.
 //!
-//! **Search on Postgres.** Every search asks for one owner's notes *and* for words. A GIN index over
-//! the words alone would read everybody's notes that contain a common word, and putting the owner
-//! into a GIN index takes an extension (`btree_gin`) that a managed database may not offer. So the
-//! owner is a word too: the indexed vector holds the lexeme `=<owner>`, and each tag as the lexeme
-//! `#<tag>`. The text parser never makes a lexeme that begins with `=` or `#`, so no text can pretend
-//! to be an owner or a tag. One index then answers owner, tag and words together, and since each
-//! question names an owner, even `-word` alone never needs to read the whole index or the table.
+//! **Search on Postgres.** Every search is for the notes of one owner *and* for words. A GIN index
+//! over the words alone would read the notes of all users that contain a common word, and a GIN
+//! index that includes the owner requires an extension (`btree_gin`) that a managed database may
+//! not offer. Therefore the owner is indexed as a word: the vector contains the lexeme `=<owner>`,
+//! and each tag as the lexeme `#<tag>`. The text parser never produces a lexeme that begins with
+//! `=` or `#`, so no text can imitate an owner or a tag. One index answers owner, tag and words
+//! together, and since each query contains an owner, even `-word` alone never reads the whole index
+//! or the table.
 //!
-//! Words are stemmed as English but none is dropped as too common: a note called “To be or not to
-//! be” is found by its title. Stemming words of other languages does no harm, because the note and
-//! the question are stemmed alike. The column is generated, so no writer can forget it.
+//! Words are stemmed as English, without stop words: a note called “To be or not to be” is found by
+//! its title. Stemming words of other languages does no harm, because notes and queries are stemmed
+//! alike. The column is generated, so every writer maintains it.
 //!
-//! **Search on SQLite.** An FTS5 table over the same columns with the same stemming, kept by
-//! triggers. It refers to rows by number, and SQLite renumbers rows of a table that has no integer
-//! key when it compacts the file, hence `row`.
+//! **Search on SQLite.** An FTS5 table over the same columns with the same stemming, maintained by
+//! triggers. It refers to rows by number, and SQLite may renumber the rows of a table without an
+//! integer key when it compacts the file; hence the column `row`.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 

@@ -1,4 +1,5 @@
-//! Finding a person's notes by their exact titles, as an import does for hundreds at once.
+//! Creates an index to find the notes of an owner by exact title. An import looks up hundreds of
+//! titles at once.
 
 use sea_orm_migration::prelude::*;
 

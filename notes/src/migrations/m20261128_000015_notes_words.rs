@@ -1,24 +1,27 @@
-//! An index of words that the service makes.
+//! Replaces the search index by one whose words the service computes.
 //!
-//! Until here each database split texts by its own parser, so the same question had two answers, and
-//! languages that are written without spaces had none. Now the service splits texts, alike for both.
+//! Before, each database split texts with its own parser, so the same query had different results,
+//! and languages without spaces between words had none. Now the service splits texts, identically
+//! for both databases.
 //!
-//! **Expand.** On Postgres `search` stops being generated: an INSERT or UPDATE supplies it, together
-//! with `search_version`. An instance of the version before knows neither: for what it writes, the
-//! triggers fill `search` as it was filled before, and leave a `search_version` below 1, by which an
-//! instance of this version finds the row and indexes it anew. `=<owner>` and `#<tag>` are the same in
-//! both forms, and so are English words, which such an instance keeps finding in rows that this
-//! version wrote. It no longer finds words with accents and hosts, files and addresses as a whole
-//! in these rows.
+//! **Expand.** On Postgres `search` is not generated any more: an INSERT or UPDATE provides it,
+//! together with `search_version`. An instance of the previous version provides neither. For its
+//! writes, triggers fill `search` as before and set a `search_version` below 1, by which an
+//! instance of this version finds the row and indexes it again. `=<owner>`, `#<tag>` and English
+//! words are the same in both forms, so an instance of the previous version finds them in rows that
+//! this version wrote. It does not find words with accents, and host names, file names and
+//! addresses as a whole, in these rows.
 //!
-//! On SQLite the service hands the words over in `search`, and a trigger moves them to `notes_words`.
-//! The old table and its triggers stay for a program of the version before.
+//! On SQLite the service writes the words to `search`, and a trigger moves them to `notes_words`.
+//! The old table and its triggers remain for processes of the previous version.
 //!
-//! **Contract**, when no such instance runs any more: the triggers of Postgres with their functions,
-//! dictionary and configuration, and on SQLite `notes_search` with its triggers.
+//! **Contract**, when no instance of the previous version runs any more: drop the triggers of
+//! Postgres with their functions, dictionary and configuration, and on SQLite `notes_search` with
+//! its triggers.
 //!
-//! Existing rows begin at version 0. They are indexed in batches by the worker, and by searches of
-//! their owners, not here: how texts are split is code that changes, and history is not.
+//! Existing rows start with version 0. They are indexed in batches by the worker, and by searches
+//! of their owners, not by this migration: the code that splits texts changes, and a migration must
+//! not.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -42,8 +45,8 @@ async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Resul
     manager.get_connection().execute_unprepared(sql).await.map(drop)
 }
 
-/// A row that changes while it is indexed must not count as indexed, so each change by an old
-/// instance leaves another number.
+/// Each write by an old instance sets a different number, so that a row which changes while it is
+/// indexed does not count as indexed.
 const POSTGRES_UP: &str = "
 ALTER TABLE notes ALTER COLUMN search DROP EXPRESSION;
 ALTER TABLE notes ADD COLUMN search_version integer NOT NULL DEFAULT 0;
@@ -75,9 +78,9 @@ ALTER TABLE notes ADD COLUMN search tsvector NOT NULL
 CREATE INDEX notes_search_index ON notes USING gin (search);
 ";
 
-/// The words come separated by spaces, so the simplest of the tokenizers will do. The table keeps them
-/// besides indexing them: one without content (`contentless_delete`) still found a row by a word that
-/// had been replaced.
+/// The words are separated by spaces, so the simplest tokenizer suffices. The table stores the
+/// words in addition to indexing them: a table without content (`contentless_delete`) still found a
+/// row by a word that had been replaced.
 const SQLITE_UP: &str = "
 ALTER TABLE notes ADD COLUMN search text;
 ALTER TABLE notes ADD COLUMN search_version integer NOT NULL DEFAULT 0;

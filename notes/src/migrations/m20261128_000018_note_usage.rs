@@ -1,8 +1,8 @@
-//! How many notes each person has, and how many bytes they are.
+//! Creates a table with the number and size of the notes of each user.
 //!
-//! The database counts by itself, whichever version of the service writes: each statement on `notes`
-//! changes the row of its owner in the same transaction, so the row is exact, and locked until the
-//! commit. A person without notes has no row.
+//! Triggers of the database maintain it, whichever version of the service writes: each statement on
+//! `notes` updates the row of its owner in the same transaction, so the row is exact, and locked
+//! until the commit. A user without notes has no row.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -26,8 +26,8 @@ async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Resul
     manager.get_connection().execute_unprepared(sql).await.map(drop)
 }
 
-/// The triggers come first: from then on writers wait for the end of the migration, so that the first
-/// count misses nothing. Neither reads the texts themselves, only their lengths.
+/// Creates the triggers first: from then on writers wait for the end of the migration, so the
+/// initial count misses nothing. Neither reads the texts themselves, only their lengths.
 const POSTGRES_UP: &str = "
 CREATE TABLE note_usage (
     owner_sub text NOT NULL,

@@ -1,5 +1,5 @@
-//! The schema of the product, oldest first. A migration is written once and never edited after it has
-//! run anywhere.
+//! The migrations of the product, oldest first. A migration must not change after it has run
+//! anywhere.
 
 #![expect(
     elided_lifetimes_in_paths,

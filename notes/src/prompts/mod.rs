@@ -1,6 +1,6 @@
 //! The prompts, one per file.
 //!
-//! To add one, write its file after the model of [`summarize_notes`] and name it in [`ALL`].
+//! To add a prompt, write a file like [`summarize_notes`] and add it to [`ALL`].
 
 mod summarize_notes;
 mod weekly_review;
@@ -9,6 +9,6 @@ use mcp::AnyPrompt;
 
 use crate::State;
 
-/// Every prompt, in the order clients see them.
+/// All prompts, in the order of `prompts/list`.
 pub const ALL: &[&dyn AnyPrompt<State>] =
     &[&summarize_notes::SummarizeNotes, &weekly_review::WeeklyReview];

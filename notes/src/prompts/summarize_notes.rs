@@ -1,4 +1,4 @@
-//! The prompt `summarize_notes`: what do my notes say about a subject?
+//! The prompt `summarize_notes`: summarizes what the notes say about a subject.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    State, scopes,
-    store::{self, PageSize, Words},
-    tools::failed,
+    State,
+    errors::tool_error,
+    scopes,
+    store::{self, PageSize, SearchQuery},
 };
 
 pub(super) struct SummarizeNotes;
@@ -18,8 +19,8 @@ pub(super) struct SummarizeNotes;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Arguments {
-    /// What the summary is about: a title or some words.
-    subject: Words,
+    /// The subject of the summary: a title or some words.
+    subject: SearchQuery,
 }
 
 impl Prompt<State> for SummarizeNotes {
@@ -35,19 +36,22 @@ impl Prompt<State> for SummarizeNotes {
         state: &State,
         Arguments { subject }: Arguments,
     ) -> Result<PromptResult, ToolError> {
-        let found =
-            store::find(state, call.user(), &subject, PageSize::default()).await.map_err(failed)?;
+        let found = store::find(state, call.user(), &subject, PageSize::default())
+            .await
+            .map_err(tool_error)?;
         let mut text = format!(
             "Summarize what my notes say about {}: the main points first, then what is \
              still open. Name the notes you rely on.\n\n",
             quoted(subject.as_str())
         );
         if found.notes.is_empty() {
-            text.push_str("A search for it found nothing; try other words with notes_search.");
+            text.push_str("A search for it found no notes; try other words with notes_search.");
         } else {
-            text.push_str("A search found these; read the ones that matter with notes_get:\n");
-            let lines =
-                found.notes.iter().map(|it| format!("- {} (id {})\n", plain(&it.title), it.id));
+            text.push_str("A search found these notes; read the relevant ones with notes_get:\n");
+            let lines = found
+                .notes
+                .iter()
+                .map(|note| format!("- {} (id {})\n", plain(&note.title), note.id));
             text.extend(lines);
         }
         Ok(PromptResult {
@@ -62,11 +66,11 @@ impl Prompt<State> for SummarizeNotes {
         state: &State,
         _argument: &str,
         value: &str,
-        _given: &BTreeMap<String, String>,
+        _arguments: &BTreeMap<String, String>,
     ) -> Result<Completion, ToolError> {
-        let titles = store::complete_titles(&state.db_of(call.user()), call.user(), value)
+        let titles = store::complete_titles(&state.db_for(call.user()), call.user(), value)
             .await
-            .map_err(failed)?;
+            .map_err(tool_error)?;
         Ok(Completion::of(titles))
     }
 }

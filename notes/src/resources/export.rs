@@ -1,4 +1,4 @@
-//! `notes://exports/{id}`: a file that `notes_export` has made, while it is kept.
+//! `notes://exports/{id}`: a file that `notes_export` has created, until it expires.
 
 use app::downloads::DownloadError;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -13,8 +13,8 @@ impl Resource<State> for ExportById {
     const URI: &'static str = "notes://exports/{id}";
     const NAME: &'static str = "export";
     const TITLE: &'static str = "An export";
-    const DESCRIPTION: &'static str = "A file that notes_export has made, for an hour and up to 2 MB. Larger ones have to be \
-         downloaded.";
+    const DESCRIPTION: &'static str = "A file that notes_export has created, \
+        available for an hour, up to 2 MB. Download larger files.";
     const MIME_TYPE: &'static str = "application/octet-stream";
     const SCOPE: &'static str = scopes::READ;
 
@@ -25,13 +25,14 @@ impl Resource<State> for ExportById {
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
         let id = DownloadId::parse(uri.variable("id"));
-        let id = id.ok_or_else(|| failed(DownloadError::NotFound))?;
-        let file = state.downloads().get(call.user(), id).await.map_err(failed)?;
-        let bytes = state.downloads().read(&file, MAX_RESOURCE_BYTES).await.map_err(failed)?;
+        let id = id.ok_or_else(|| download_error(DownloadError::NotFound))?;
+        let file = state.downloads().get(call.user(), id).await.map_err(download_error)?;
+        let bytes =
+            state.downloads().read(&file, MAX_RESOURCE_BYTES).await.map_err(download_error)?;
         let Some(bytes) = bytes else {
             return Err(ToolError::Input(
-                "The file is too large to be read as a resource: download it from the address that \
-                 notes_export gave."
+                "The file is larger than 2 MB, the maximum for a resource: download it from the URL \
+                 that notes_export returned."
                     .into(),
             ));
         };
@@ -46,20 +47,20 @@ impl Resource<State> for ExportById {
     }
 }
 
-fn failed(error: DownloadError) -> ToolError {
+fn download_error(error: DownloadError) -> ToolError {
     match error {
         DownloadError::NotFound => ToolError::NotFound(
-            "There is no such export, or not any more: it is kept for an hour. Call notes_export \
-             for a new one."
+            "There is no such export, or it has expired: exports are kept for an hour. Call \
+             notes_export again."
                 .into(),
         ),
         error => {
             tracing::error!(
                 dependency = error.dependency(), error = ?error,
-                "An export cannot be read: {error}"
+                "Could not read an export that was requested as a resource"
             );
             ToolError::Unavailable(
-                "The file cannot be read at the moment. Try again in a few seconds.".into(),
+                "The file temporarily cannot be read. Try again in a few seconds.".into(),
             )
         }
     }

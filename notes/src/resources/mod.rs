@@ -1,6 +1,6 @@
 //! The resources, one per file.
 //!
-//! To add one, write its file after the model of [`recent`] and name it in [`ALL`].
+//! To add a resource, write a file like [`recent`] and add it to [`ALL`].
 
 mod export;
 mod note;
@@ -10,6 +10,6 @@ use mcp::AnyResource;
 
 use crate::State;
 
-/// Every resource and template, in the order clients see them.
+/// All resources and templates, in the order of the lists.
 pub const ALL: &[&dyn AnyResource<State>] =
     &[&recent::RecentNotes, &note::NoteById, &export::ExportById];

@@ -1,4 +1,4 @@
-//! `notes://by-id/{id}`: one note.
+//! `notes://by-id/{id}`: a note.
 
 use mcp::{
     Annotations, Call, Completion, MatchedUri, Resource, ResourceContents, ResourceEntry,
@@ -6,9 +6,10 @@ use mcp::{
 };
 
 use crate::{
-    State, scopes,
+    State,
+    errors::tool_error,
+    scopes,
     store::{self, Cursor, NoteSummary, NotesError},
-    tools::failed,
     uris,
 };
 
@@ -20,7 +21,7 @@ impl Resource<State> for NoteById {
     const URI: &'static str = "notes://by-id/{id}";
     const NAME: &'static str = "note";
     const TITLE: &'static str = "A note";
-    const DESCRIPTION: &'static str = "One note of the user, with its title, tags and text.";
+    const DESCRIPTION: &'static str = "A note of the user, with its title, tags and text.";
     const MIME_TYPE: &'static str = MIME_TYPE;
     const SCOPE: &'static str = scopes::READ;
 
@@ -34,11 +35,12 @@ impl Resource<State> for NoteById {
             .map(str::parse::<Cursor>)
             .transpose()
             .map_err(|error| ToolError::Input(error.to_string()))?;
-        let page =
-            store::index(&state.db_of(call.user()), call.user(), cursor).await.map_err(failed)?;
+        let page = store::index(&state.db_for(call.user()), call.user(), cursor)
+            .await
+            .map_err(tool_error)?;
         Ok(ResourcePage {
             entries: page.notes.iter().map(entry).collect(),
-            next: page.next_cursor.map(|it| it.to_string()),
+            next: page.next_cursor.map(|cursor| cursor.to_string()),
         })
     }
 
@@ -48,9 +50,11 @@ impl Resource<State> for NoteById {
         state: &State,
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
-        // What is not an id at all is as absent as somebody else's note.
-        let id = uri.variable("id").parse().map_err(|_not_an_id| failed(NotesError::NotFound))?;
-        let note = store::get(&state.db_of(call.user()), call.user(), id).await.map_err(failed)?;
+        // A malformed id gives the same error as the id of another user's note.
+        let id =
+            uri.variable("id").parse().map_err(|_not_an_id| tool_error(NotesError::NotFound))?;
+        let note =
+            store::get(&state.db_for(call.user()), call.user(), id).await.map_err(tool_error)?;
         let tags = if note.tags.is_empty() {
             String::new()
         } else {
@@ -67,17 +71,17 @@ impl Resource<State> for NoteById {
         _variable: &str,
         value: &str,
     ) -> Result<Completion, ToolError> {
-        let ids = store::complete_ids(&state.db_of(call.user()), call.user(), value)
+        let ids = store::complete_ids(&state.db_for(call.user()), call.user(), value)
             .await
-            .map_err(failed)?;
-        Ok(Completion::of(ids.into_iter().map(|it| it.to_string())))
+            .map_err(tool_error)?;
+        Ok(Completion::of(ids.into_iter().map(|id| id.to_string())))
     }
 }
 
 fn entry(note: &NoteSummary) -> ResourceEntry {
     ResourceEntry {
         title: Some(note.title.clone()),
-        description: Some(note.excerpt.clone()).filter(|it| !it.is_empty()),
+        description: Some(note.excerpt.clone()).filter(|excerpt| !excerpt.is_empty()),
         mime_type: Some(MIME_TYPE.to_owned()),
         annotations: Some(Annotations {
             last_modified: Some(note.updated_at.to_rfc3339()),

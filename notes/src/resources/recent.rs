@@ -3,9 +3,10 @@
 use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
 
 use crate::{
-    State, scopes,
+    State,
+    errors::tool_error,
+    scopes,
     store::{self, Listing, NoteSummary},
-    tools::failed,
     uris,
 };
 
@@ -16,7 +17,7 @@ impl Resource<State> for RecentNotes {
     const NAME: &'static str = "recent";
     const TITLE: &'static str = "Recent notes";
     const DESCRIPTION: &'static str =
-        "The newest notes of the user, with the beginning of each and links to the whole.";
+        "The newest notes of the user, with the beginning of each and its resource URI.";
     const MIME_TYPE: &'static str = "text/markdown";
     const SCOPE: &'static str = scopes::READ;
 
@@ -26,9 +27,9 @@ impl Resource<State> for RecentNotes {
         state: &State,
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
-        let page = store::list(&state.db_of(call.user()), call.user(), Listing::default())
+        let page = store::list(&state.db_for(call.user()), call.user(), Listing::default())
             .await
-            .map_err(failed)?;
+            .map_err(tool_error)?;
         let text = match page.notes.as_slice() {
             [] => "There are no notes yet.\n".to_owned(),
             notes => notes.iter().map(section).collect(),

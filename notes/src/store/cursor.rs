@@ -1,4 +1,4 @@
-//! Where a page of notes ends, so that the next one can begin there.
+//! The cursor of a list of notes.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -9,9 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use uuid::Uuid;
 
-/// The last note of a page, by what the list is ordered by. Unlike a page number it stays right
-/// while notes come and go. To clients it is opaque; it holds nothing but a time and an id, and an
-/// owner's list begins with the owner, so a cursor opens nobody else's.
+/// The position after a page: the sort key of its last note. Unlike a page number it stays valid
+/// when notes are created or deleted. Clients must treat it as opaque. It contains only a time and
+/// an id, and lists filter by owner, so a cursor of another user gives no access to their notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) created_at: DateTime<Utc>,
@@ -20,17 +20,19 @@ pub struct Cursor {
 
 /// The text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor is not one that a list gave: leave it out to begin anew")]
+#[error(
+    "the cursor is invalid: use `next_cursor` of the previous page, or leave it out for the first page"
+)]
 pub struct NotACursor;
 
-/// The first byte. Another one means that the rest is to be read differently.
+/// The version of the encoding, in the first byte.
 const VERSION: u8 = 1;
 
-/// Version, microseconds, id.
+/// The length: version, microseconds since 1970, id.
 const BYTES: usize = 1 + 8 + 16;
 
-/// The last microsecond of the year 9999. Both databases keep every time between 1970 and this one,
-/// and SQLite compares them right.
+/// The last microsecond of the year 9999. Both databases can store times from 1970 until then, and
+/// SQLite compares them correctly as text.
 const LAST_MICROSECOND: i64 = 253_402_300_799_999_999;
 
 impl Cursor {
@@ -96,7 +98,7 @@ impl JsonSchema for Cursor {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "Where the next page begins, exactly as the previous page gave it.",
+            "description": "The cursor of a page, exactly as `next_cursor` of the previous page.",
         })
     }
 }

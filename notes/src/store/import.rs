@@ -1,8 +1,10 @@
-//! Writing the notes of a document, batch by batch, each exactly once however often it is tried.
+//! Writes the notes of a document in batches, each note exactly once however often an attempt is
+//! repeated.
 //!
-//! Whoever imports gives each batch a transaction, keeps in the same one how far it is, and goes on
-//! from there. The id of a new note follows from the import and the note's place in the document, so
-//! that a later batch tells notes of its own import from those that were there before.
+//! The caller gives each batch a transaction, stores the position in the document in the same
+//! transaction, and resumes there. The id of a new note is derived from the import and the index of
+//! the note in the document, so that a later batch can distinguish notes of the same import from
+//! notes that existed before.
 
 use std::{
     cmp::{max, min},
@@ -26,35 +28,36 @@ use super::{
 use crate::{
     entity::{Column, Entity, Model},
     note_id::NoteId,
-    transfer::Incoming,
+    transfer::ImportedNote,
 };
 
-/// The most notes of one batch: few enough for one statement, on SQLite too (32,766 values).
+/// The maximum number of notes in a batch, small enough for one statement on SQLite (32,766
+/// parameters).
 pub const BATCH_NOTES: usize = 500;
 
-/// What becomes of a note whose title the person already has.
+/// How to handle a note whose title the user already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conflict {
-    /// The old one stays, the new one is left away.
+    /// Keep the existing note and skip the new one.
     Skip,
-    /// The old one gets the text, the tags and the time of change of the new one.
+    /// Replace text, tags and modification time of the existing note.
     Replace,
-    /// Both are kept.
+    /// Keep both notes.
     KeepBoth,
 }
 
-/// What makes the ids of one import. The same at every try.
+/// The input from which the ids of an import are derived. It must be the same in every attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ids {
-    /// Unique to the import.
+pub struct ImportIds {
+    /// A text that is unique to the import.
     pub seed: String,
-    /// When it began.
+    /// When the import began.
     pub begun_at: DateTime<Utc>,
 }
 
-impl Ids {
-    /// The id of the note at this place.
+impl ImportIds {
+    /// Returns the id of the note at this index of the document.
     pub fn at(&self, index: usize) -> NoteId {
         let hash = Sha256::new()
             .chain_update("note of an import\0")
@@ -69,116 +72,121 @@ impl Ids {
     }
 }
 
-/// A whole document on its way into the database.
+/// The notes of a document that are to be written.
 #[derive(Debug)]
 pub struct Import {
     owner: UserId,
-    ids: Ids,
-    notes: Vec<Incoming>,
-    /// For each note, how many before it have the same title.
-    earlier: Vec<usize>,
+    ids: ImportIds,
+    notes: Vec<ImportedNote>,
+    /// For each note, how many earlier notes of the document have the same title.
+    earlier_same_title: Vec<usize>,
 }
 
-/// What a batch has done.
+/// The result of writing a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Where the next batch begins.
+pub struct BatchResult {
+    /// The index at which the next batch begins.
     pub next: usize,
-    /// How many notes are new.
+    /// The number of created notes.
     pub created: usize,
-    /// Which notes were there, and have changed.
+    /// The ids of existing notes that were replaced.
     pub replaced: Vec<NoteId>,
-    /// How many were left away.
+    /// The number of skipped notes.
     pub skipped: usize,
 }
 
-/// A note that is already there under some title.
-struct Present {
+/// A note that existed before the import.
+struct ExistingNote {
     id: NoteId,
     created_at: DateTime<Utc>,
 }
 
 impl Import {
-    /// Nothing is written yet.
-    pub fn new(owner: UserId, ids: Ids, notes: Vec<Incoming>) -> Self {
+    /// Creates an import without writing anything.
+    pub fn new(owner: UserId, ids: ImportIds, notes: Vec<ImportedNote>) -> Self {
         let mut seen: HashMap<&str, usize> = HashMap::new();
-        let mut earlier = Vec::with_capacity(notes.len());
+        let mut earlier_same_title = Vec::with_capacity(notes.len());
         for note in &notes {
             let count = seen.entry(note.draft.title.as_str()).or_default();
-            earlier.push(*count);
+            earlier_same_title.push(*count);
             *count += 1;
         }
-        Self { owner, ids, notes, earlier }
+        Self { owner, ids, notes, earlier_same_title }
     }
 
-    /// How many notes there are.
+    /// Returns the number of notes in the document.
     pub fn len(&self) -> usize {
         self.notes.len()
     }
 
-    /// The title of the note at this place.
+    /// Returns the title of the note at this index.
     pub fn title(&self, index: usize) -> &str {
         self.notes[index].draft.title.as_str()
     }
 
-    /// Whether there are none.
+    /// Returns whether the document has no notes.
     pub fn is_empty(&self) -> bool {
         self.notes.is_empty()
     }
 
-    /// The titles that the person already has, in the order of the document, each once.
+    /// Returns the titles that the user already has, without duplicates, in the order of the
+    /// document.
     pub async fn conflicts(&self, db: &impl ConnectionTrait) -> Result<Vec<&str>, NotesError> {
         let mut titles: Vec<&str> = Vec::new();
         let mut seen = HashSet::new();
         titles.extend(
-            self.notes.iter().map(|it| it.draft.title.as_str()).filter(|it| seen.insert(*it)),
+            self.notes
+                .iter()
+                .map(|note| note.draft.title.as_str())
+                .filter(|title| seen.insert(*title)),
         );
-        let mut taken: HashSet<String> = HashSet::new();
-        for some in titles.chunks(BATCH_NOTES) {
+        let mut existing: HashSet<String> = HashSet::new();
+        for chunk in titles.chunks(BATCH_NOTES) {
             let found: Vec<String> = Entity::owned_by(self.owner.as_str())
-                .filter(Expr::col(Column::Title).is_in(some.iter().copied()))
+                .filter(Expr::col(Column::Title).is_in(chunk.iter().copied()))
                 .select_only()
                 .column(Column::Title)
                 .distinct()
                 .into_tuple()
                 .all(db)
                 .await?;
-            taken.extend(found);
+            existing.extend(found);
         }
-        titles.retain(|it| taken.contains(*it));
+        titles.retain(|title| existing.contains(*title));
         Ok(titles)
     }
 
-    /// Writes the batch that begins at `start`, at most so many notes, in the caller's transaction.
+    /// Writes the batch that begins at `start`, at most `limit` notes, in the transaction of the
+    /// caller.
     pub async fn write(
         &self,
         db: &impl ConnectionTrait,
         now: DateTime<Utc>,
         start: usize,
-        most: usize,
+        limit: usize,
         conflict: Conflict,
-    ) -> Result<Written, NotesError> {
-        let end = self.end_of_batch(start).min(start.saturating_add(most));
-        let present = match conflict {
+    ) -> Result<BatchResult, NotesError> {
+        let end = self.end_of_batch(start).min(start.saturating_add(limit));
+        let existing = match conflict {
             Conflict::KeepBoth => HashMap::new(),
-            Conflict::Skip | Conflict::Replace => self.present(db, start..end).await?,
+            Conflict::Skip | Conflict::Replace => self.existing(db, start..end).await?,
         };
-        let mut written = Written { next: end, ..Written::default() };
+        let mut written = BatchResult { next: end, ..BatchResult::default() };
         let mut rows = Vec::with_capacity(end - start);
         for index in start..end {
             let note = &self.notes[index];
-            let old = present.get(note.draft.title.as_str());
+            let old = existing.get(note.draft.title.as_str());
             match (conflict, old) {
                 (Conflict::Skip, Some(_)) => written.skipped += 1,
-                // The second note of a title replaces the second of those that are there.
-                (Conflict::Replace, Some(old)) if self.earlier[index] < old.len() => {
-                    let old = &old[self.earlier[index]];
+                // The n-th note with a title replaces the n-th existing note with it.
+                (Conflict::Replace, Some(old)) if self.earlier_same_title[index] < old.len() => {
+                    let old = &old[self.earlier_same_title[index]];
                     written.replaced.push(old.id);
                     rows.push(self.row(note, old.id, old.created_at, now));
                 }
                 _ => {
                     written.created += 1;
-                    let created_at = note.created_at.map_or(now, |it| min(it, now));
+                    let created_at = note.created_at.map_or(now, |time| min(time, now));
                     rows.push(self.row(note, self.ids.at(index), created_at, now));
                 }
             }
@@ -192,24 +200,24 @@ impl Import {
 
     fn end_of_batch(&self, start: usize) -> usize {
         let mut bytes = 0;
-        let fits = self.notes[start..].iter().take(BATCH_NOTES).take_while(|it| {
+        let fits = self.notes[start..].iter().take(BATCH_NOTES).take_while(|note| {
             let fits = bytes < BATCH_BYTES;
-            bytes += it.draft.body.as_str().len();
+            bytes += note.draft.body.as_str().len();
             fits
         });
         start + fits.count()
     }
 
-    /// What was there before this import under the titles of some notes, the oldest first, so that
-    /// notes which come meanwhile change nobody's place.
-    async fn present(
+    /// Returns the notes with the titles of a range that existed before this import, oldest first,
+    /// so that notes which are created concurrently do not change the order of the existing ones.
+    async fn existing(
         &self,
         db: &impl ConnectionTrait,
         range: std::ops::Range<usize>,
-    ) -> Result<HashMap<String, Vec<Present>>, NotesError> {
+    ) -> Result<HashMap<String, Vec<ExistingNote>>, NotesError> {
         let titles: HashSet<&str> =
-            self.notes[range.clone()].iter().map(|it| it.draft.title.as_str()).collect();
-        let own: HashSet<NoteId> = (0..range.start).map(|it| self.ids.at(it)).collect();
+            self.notes[range.clone()].iter().map(|note| note.draft.title.as_str()).collect();
+        let own: HashSet<NoteId> = (0..range.start).map(|index| self.ids.at(index)).collect();
         let rows: Vec<(NoteId, String, DateTime<Utc>)> = Entity::owned_by(self.owner.as_str())
             .filter(Expr::col(Column::Title).is_in(titles))
             .select_only()
@@ -219,19 +227,20 @@ impl Import {
             .into_tuple()
             .all(db)
             .await?;
-        let mut present: HashMap<String, Vec<Present>> = HashMap::new();
+        let mut existing: HashMap<String, Vec<ExistingNote>> = HashMap::new();
         for (id, title, created_at) in rows {
             if !own.contains(&id) {
-                present.entry(title).or_default().push(Present { id, created_at });
+                existing.entry(title).or_default().push(ExistingNote { id, created_at });
             }
         }
-        Ok(present)
+        Ok(existing)
     }
 
-    /// A time to come would keep a note at the top of every list, so it counts as now.
+    /// Creates the row of a note. Times in the future are replaced by `now`: they would keep the
+    /// note at the top of every list.
     fn row(
         &self,
-        note: &Incoming,
+        note: &ImportedNote,
         id: NoteId,
         created_at: DateTime<Utc>,
         now: DateTime<Utc>,
@@ -244,12 +253,12 @@ impl Import {
             body: draft.body.into_string(),
             tags: draft.tags.into_list(),
             created_at,
-            updated_at: max(note.updated_at.map_or(now, |it| min(it, now)), created_at),
+            updated_at: max(note.updated_at.map_or(now, |time| min(time, now)), created_at),
         }
     }
 }
 
-/// A row that is there is changed only if it is the same person's.
+/// Updates an existing row only if it has the same owner.
 fn only_if_owned() -> OnConflict {
     OnConflict::column(Column::Id)
         .update_columns([Column::Title, Column::Body, Column::Tags, Column::UpdatedAt])
@@ -266,17 +275,17 @@ mod tests {
     use crate::transfer;
 
     fn import(text: &str) -> Import {
-        let ids = Ids { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
+        let ids = ImportIds { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
         let document = transfer::read(text.as_bytes(), None).unwrap();
         Import::new(UserId::new("dev:ada"), ids, document.notes)
     }
 
     #[test]
     fn an_id_depends_on_the_import_and_the_place_alone() {
-        let ids = Ids { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
+        let ids = ImportIds { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
         assert_eq!(ids.at(7), ids.clone().at(7));
         assert_ne!(ids.at(7), ids.at(8));
-        assert_ne!(ids.at(7), Ids { seed: "other".into(), ..ids.clone() }.at(7));
+        assert_ne!(ids.at(7), ImportIds { seed: "other".into(), ..ids.clone() }.at(7));
         assert_eq!(ids.at(7).0.get_version_num(), 7);
     }
 
@@ -289,6 +298,6 @@ mod tests {
         let large = import(&format!("[{}]", vec![large; 30].join(",")));
         assert_eq!(large.end_of_batch(0), 11, "one million bytes, and the note that goes beyond");
         assert_eq!(large.end_of_batch(29), 30);
-        assert_eq!(large.earlier[29], 29);
+        assert_eq!(large.earlier_same_title[29], 29);
     }
 }

@@ -1,17 +1,19 @@
-//! What the databases keep of a note so that it can be found: the words of [`crate::words`], with the
-//! field and the place of each.
+//! The search index: the words of [`crate::words`] of each note, with the field and position of
+//! each.
 //!
-//! **Postgres** gets a finished `tsvector` in the column `search`, whose own parser and dictionaries
-//! are not used. Besides the words it holds the owner as `=<owner>` and each tag as `#<tag>`, so that
-//! one index answers owner, tag and words together; no word begins with these signs. Postgres keeps
-//! only so many positions; a note with more holds [`UNPLACED`], and what follows what in it is decided
-//! by [`super::question::Question::matches`].
+//! **Postgres** stores a ready-made `tsvector` in the column `search`; its own parser and
+//! dictionaries are not used. Besides the words it contains the owner as `=<owner>` and each tag as
+//! `#<tag>`, so that one index answers owner, tag and words together. No word begins with these
+//! characters. Postgres limits the number of positions. A note that exceeds the limit has the
+//! lexeme [`INCOMPLETE`], and whether it matches a phrase is decided by
+//! [`super::query::Query::matches`].
 //!
-//! **SQLite** gets the words of each field as JSON in the column `search`, which a trigger moves to
-//! the FTS5 table `notes_words`.
+//! **SQLite** receives the words of each field as JSON in the column `search`; a trigger moves them
+//! to the FTS5 table `notes_words`.
 //!
-//! The column `search_version` says by which rules a row was indexed. An instance of a version before
-//! these rules leaves a number below 1, and [`refresh`] makes up for it.
+//! The column `search_version` has the version of the rules by which a row was indexed. Instances
+//! of an earlier version of the service leave a number below 1; [`refresh`] indexes these rows
+//! again.
 
 use std::{collections::HashMap, fmt::Write as _, mem, ops::ControlFlow};
 
@@ -30,42 +32,45 @@ use crate::{
     words,
 };
 
-/// Bytes of text after which a batch ends, so that its statement stays within its time.
+/// The size of the texts, in bytes, after which a batch ends, so that its statement stays within
+/// the time limit.
 pub(super) const BATCH_BYTES: usize = 1024 * 1024;
 
-/// The version of the rules of [`crate::words`]. When it changes, a migration makes
-/// `notes_unindexed` an index of all rows below it.
+/// The version of the rules of [`crate::words`]. When it changes, a migration must recreate the
+/// index `notes_unindexed` so that it covers all rows below the new version.
 pub(super) const VERSION: i32 = 1;
 
-/// Rows that one call of [`refresh`] reads and indexes: at most 40 MB of text.
+/// The maximum number of rows that one call of [`refresh`] indexes: at most 40 MB of text.
 pub const REFRESH_BATCH: u64 = 100;
 
-/// In the vector of a note whose words do not all have their place there.
-pub(super) const UNPLACED: &str = "~";
+/// The lexeme in the vector of a note whose positions are incomplete.
+pub(super) const INCOMPLETE: &str = "~";
 
-/// The last position that Postgres keeps (`MAXENTRYPOS`).
+/// The last position that Postgres stores (`MAXENTRYPOS`).
 const LAST_POSITION: usize = 16_383;
 
-/// Positions of one word that Postgres keeps (`MAXNUMPOS`).
-const MOST_POSITIONS: usize = 255;
+/// The maximum number of positions per word that Postgres stores (`MAXNUMPOS`).
+const MAX_POSITIONS_PER_WORD: usize = 255;
 
-/// Bytes of words and positions that Postgres takes (`MAXSTRPOS`), less what rounding may add.
-const MOST_BYTES: usize = 1_000_000;
+/// The maximum size of words and positions in bytes (`MAXSTRPOS`), minus a margin for alignment.
+const MAX_VECTOR_BYTES: usize = 1_000_000;
 
-/// Stands between two tags on SQLite, where a phrase must not reach from one to the next. It is no
-/// letter, so no word.
-const BETWEEN_TAGS: &str = " \u{80} ";
+/// Separates tags on SQLite, so that no phrase matches across two tags. It is not a letter, so not
+/// a word.
+const TAG_SEPARATOR: &str = " \u{80} ";
 
-/// The columns that only this module and [`mod@super::search`] know.
+/// The column with the search index, known only to this module, [`mod@super::search`] and the
+/// statements that write.
 pub(super) fn search_column() -> DynIden {
     Alias::new("search").into_iden()
 }
 
+/// The column with the version of the index.
 pub(super) fn version_column() -> DynIden {
     Alias::new("search_version").into_iden()
 }
 
-/// The statement that inserts notes together with what they are found by.
+/// Builds the statement that inserts notes together with their search index.
 pub(super) fn insert(backend: DbBackend, rows: impl IntoIterator<Item = Model>) -> InsertStatement {
     let columns = [
         Column::Id,
@@ -80,7 +85,7 @@ pub(super) fn insert(backend: DbBackend, rows: impl IntoIterator<Item = Model>) 
     let mut insert = Query::insert();
     insert.into_table(Entity).columns(columns.chain([search_column(), version_column()]));
     for row in rows {
-        let search = of(backend, &row);
+        let search = search_value(backend, &row);
         let values: [Value; 7] = [
             row.id.into(),
             row.owner_sub.into(),
@@ -96,9 +101,9 @@ pub(super) fn insert(backend: DbBackend, rows: impl IntoIterator<Item = Model>) 
     insert
 }
 
-/// The value of the column `search` for this note.
-pub(super) fn of(backend: DbBackend, note: &Model) -> SimpleExpr {
-    let search = text(backend, &note.owner_sub, &note.title, &note.tags.0, &note.body);
+/// Returns the value of the column `search` for a note.
+pub(super) fn search_value(backend: DbBackend, note: &Model) -> SimpleExpr {
+    let search = index_text(backend, &note.owner_sub, &note.title, &note.tags.0, &note.body);
     if backend == DbBackend::Postgres {
         Expr::cust_with_values("$1::tsvector", [search])
     } else {
@@ -106,35 +111,35 @@ pub(super) fn of(backend: DbBackend, note: &Model) -> SimpleExpr {
     }
 }
 
-fn text(backend: DbBackend, owner: &str, title: &str, tags: &[String], body: &str) -> String {
+fn index_text(backend: DbBackend, owner: &str, title: &str, tags: &[String], body: &str) -> String {
     if backend == DbBackend::Postgres {
         vector(owner, title, tags, body)
     } else {
-        let tags: Vec<String> = tags.iter().map(|tag| joined(tag)).collect();
-        let fields = [joined(title), tags.join(BETWEEN_TAGS), joined(body)];
+        let tags: Vec<String> = tags.iter().map(|tag| lexemes(tag)).collect();
+        let fields = [lexemes(title), tags.join(TAG_SEPARATOR), lexemes(body)];
         serde_json::Value::from(fields.to_vec()).to_string()
     }
 }
 
-/// The words of a text, with spaces between them.
-fn joined(text: &str) -> String {
-    let mut joined = String::with_capacity(text.len());
-    let _ended = words::each(text, |word| {
-        if !joined.is_empty() {
-            joined.push(' ');
+/// Returns the lexemes of a text, separated by spaces.
+fn lexemes(text: &str) -> String {
+    let mut lexemes = String::with_capacity(text.len());
+    let _ended = words::for_each_word(text, |word| {
+        if !lexemes.is_empty() {
+            lexemes.push(' ');
         }
-        joined.push_str(word.lexeme);
+        lexemes.push_str(word.lexeme);
         ControlFlow::Continue(())
     });
-    joined
+    lexemes
 }
 
-/// A lexeme in the syntax of `tsvector` and `tsquery`, quoted.
-pub(super) fn lexeme(kind: &str, text: &str) -> String {
-    format!("'{kind}{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+/// Quotes a lexeme with a prefix in the syntax of `tsvector` and `tsquery`.
+pub(super) fn lexeme(prefix: &str, text: &str) -> String {
+    format!("'{prefix}{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// How much a word counts for, as `ts_rank` has it by default: 1, 0.4 and 0.1.
+/// The weight of a word in the ranking, with the defaults of `ts_rank`: 1, 0.4 and 0.1.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weight {
     Title,
@@ -142,9 +147,12 @@ enum Weight {
     Body,
 }
 
+/// The positions of one word in a note.
 #[derive(Default)]
-struct Places {
-    places: Vec<(usize, Weight)>,
+struct Positions {
+    /// The positions that fit into the vector.
+    positions: Vec<(usize, Weight)>,
+    /// The number of all positions.
     total: usize,
 }
 
@@ -164,57 +172,65 @@ fn vector(owner: &str, title: &str, tags: &[String], body: &str) -> String {
     text
 }
 
+/// Builds a `tsvector`.
 #[derive(Default)]
 struct Vector {
-    words: HashMap<String, Places>,
+    words: HashMap<String, Positions>,
     position: usize,
 }
 
 impl Vector {
     fn add(&mut self, text: &str, weight: Weight) {
-        let _ended = words::each(text, |word| {
+        let _ended = words::for_each_word(text, |word| {
             self.position += 1;
             if !self.words.contains_key(word.lexeme) {
-                self.words.insert(word.lexeme.to_owned(), Places::default());
+                self.words.insert(word.lexeme.to_owned(), Positions::default());
             }
-            if let Some(places) = self.words.get_mut(word.lexeme) {
-                places.total += 1;
-                if places.places.len() < MOST_POSITIONS && self.position <= LAST_POSITION {
-                    places.places.push((self.position, weight));
+            if let Some(positions) = self.words.get_mut(word.lexeme) {
+                positions.total += 1;
+                if positions.positions.len() < MAX_POSITIONS_PER_WORD
+                    && self.position <= LAST_POSITION
+                {
+                    positions.positions.push((self.position, weight));
                 }
             }
             ControlFlow::Continue(())
         });
-        // A phrase does not reach from one field to the next.
+        // No phrase matches across two fields.
         self.position += 1;
     }
 
     fn write(&self, out: &mut String) {
-        let bytes: usize = self.words.iter().map(|(word, it)| word.len() + it.bytes()).sum();
-        let is_large = bytes > MOST_BYTES;
-        if is_large || self.words.values().any(|it| it.places.len() < it.total) {
+        let bytes: usize =
+            self.words.iter().map(|(word, positions)| word.len() + positions.bytes()).sum();
+        let is_large = bytes > MAX_VECTOR_BYTES;
+        if is_large || self.words.values().any(|positions| !positions.is_complete()) {
             out.push_str(" '");
-            out.push_str(UNPLACED);
+            out.push_str(INCOMPLETE);
             out.push('\'');
         }
-        for (word, places) in &self.words {
+        for (word, positions) in &self.words {
             out.push_str(" '");
             out.push_str(word);
             out.push('\'');
-            places.write(is_large, out);
+            positions.write(is_large, out);
         }
     }
 }
 
-impl Places {
+impl Positions {
+    fn is_complete(&self) -> bool {
+        self.positions.len() == self.total
+    }
+
     fn bytes(&self) -> usize {
-        // A counter, two bytes for each, and rounding.
-        4 + 2 * self.places.len()
+        // A counter, two bytes for each position, and alignment.
+        4 + 2 * self.positions.len()
     }
 
     fn write(&self, is_large: bool, out: &mut String) {
         let mut sign = ':';
-        for (position, weight) in &self.places {
+        for (position, weight) in &self.positions {
             let letter = match weight {
                 Weight::Title => "A",
                 Weight::Tag => "B",
@@ -227,9 +243,9 @@ impl Places {
     }
 }
 
-/// A row that was written by rules before these.
+/// A row with an index of an earlier version.
 #[derive(FromQueryResult)]
-struct Outdated {
+struct OutdatedRow {
     id: NoteId,
     owner_sub: String,
     title: String,
@@ -238,32 +254,32 @@ struct Outdated {
     search_version: i32,
 }
 
-/// Indexes some notes, at most [`REFRESH_BATCH`], that an instance of an earlier version has written
-/// or that come from before this index, and gives how many it has found. For the worker's schedule.
+/// Indexes up to [`REFRESH_BATCH`] notes that have no index of this version, and returns how many
+/// it found. Called by the schedule of the worker.
 pub async fn refresh(state: &State) -> Result<u64, Failure> {
-    refresh_some(state.db(), None).await
+    refresh_rows(state.db(), None).await
 }
 
-/// Does it for the notes of one person, so that a search finds them at once.
+/// Indexes notes of one user like [`refresh`], so that a search finds them immediately.
 pub(super) async fn refresh_owned(
     db: &impl ConnectionTrait,
     owner: &UserId,
 ) -> Result<u64, NotesError> {
-    Ok(refresh_some(db, Some(owner)).await?)
+    Ok(refresh_rows(db, Some(owner)).await?)
 }
 
-async fn refresh_some(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Result<u64, Failure> {
+async fn refresh_rows(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Result<u64, Failure> {
     let backend = db.get_database_backend();
     let condition = if owner.is_some() { "owner_sub = $1 AND" } else { "" };
-    // The version stands in the text, so that the partial index answers.
+    // The version is part of the SQL text, so that the partial index is used.
     let sql = format!(
         "SELECT id, owner_sub, title, body, tags, search_version
         FROM notes WHERE {condition} search_version < {VERSION}
         ORDER BY owner_sub, search_version LIMIT {REFRESH_BATCH}"
     );
-    let values: Vec<Value> = owner.map(|it| it.as_str().into()).into_iter().collect();
+    let values: Vec<Value> = owner.map(|owner| owner.as_str().into()).into_iter().collect();
     let statement = Statement::from_sql_and_values(backend, sql, values);
-    let rows = Outdated::find_by_statement(statement).all(db).await?;
+    let rows = OutdatedRow::find_by_statement(statement).all(db).await?;
     let count = rows.len() as u64;
     let mut batch = Vec::new();
     let mut bytes = 0;
@@ -281,10 +297,11 @@ async fn refresh_some(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Resu
     Ok(count)
 }
 
-/// The statement that gives these rows their index, if they are still what was read: every change
-/// gives a row another version. Rows that are being changed now are left for the next time.
-fn update(backend: DbBackend, rows: Vec<Outdated>) -> Statement {
-    /// With the columns that both databases call so where a list of values names none.
+/// Builds the statement that updates the index of these rows if they are unchanged since they were
+/// read: every change by an earlier version of the service sets another `search_version`. On
+/// Postgres, skips locked rows; they remain for the next call.
+fn update(backend: DbBackend, rows: Vec<OutdatedRow>) -> Statement {
+    /// `column1` to `column3` are the names that both databases give to the columns of `VALUES`.
     const ON_POSTGRES: &str = "UPDATE notes SET search = column3, search_version = $1
         FROM new_index WHERE notes.id IN (
             SELECT notes.id FROM notes JOIN new_index ON notes.id = column1
@@ -294,16 +311,16 @@ fn update(backend: DbBackend, rows: Vec<Outdated>) -> Statement {
         FROM new_index WHERE notes.id = column1 AND notes.search_version = column2";
     let postgres = backend == DbBackend::Postgres;
     let mut values: Vec<Value> = vec![VERSION.into()];
-    let mut places = Vec::with_capacity(rows.len());
+    let mut tuples = Vec::with_capacity(rows.len());
     for row in rows {
-        let search = text(backend, &row.owner_sub, &row.title, &row.tags.0, &row.body);
-        let place = values.len() + 1;
+        let search = index_text(backend, &row.owner_sub, &row.title, &row.tags.0, &row.body);
+        let parameter = values.len() + 1;
         let cast = if postgres { "::tsvector" } else { "" };
-        places.push(format!("(${place}, ${}, ${}{cast})", place + 1, place + 2));
+        tuples.push(format!("(${parameter}, ${}, ${}{cast})", parameter + 1, parameter + 2));
         values.extend([row.id.into(), row.search_version.into(), search.into()]);
     }
     let update = if postgres { ON_POSTGRES } else { ON_SQLITE };
-    let sql = format!("WITH new_index AS (VALUES {}) {update}", places.join(", "));
+    let sql = format!("WITH new_index AS (VALUES {}) {update}", tuples.join(", "));
     Statement::from_sql_and_values(backend, sql, values)
 }
 
@@ -317,7 +334,7 @@ mod tests {
         assert_eq!(lexeme("#", r"it's a \ & b"), r"'#it''s a \\ & b'");
     }
 
-    /// In the order in which a text has it, which the map has not.
+    /// The parts of a vector in a fixed order; the map has none.
     fn sorted(vector: &str) -> Vec<&str> {
         let mut words: Vec<&str> = vector.split(' ').collect();
         words.sort_unstable();
@@ -334,8 +351,9 @@ mod tests {
 
     #[test]
     fn a_vector_stays_within_the_bounds_of_postgres() {
-        let words =
-            |count: u32| (0..count).map(|it| format!("w{it}")).collect::<Vec<_>>().join(" ");
+        let words = |count: u32| {
+            (0..count).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ")
+        };
         assert!(!vector("o", "", &[], &words(16_000)).contains("'~'"));
         let long = vector("o", "", &[], &words(17_000));
         assert!(long.contains("'~'") && long.contains("'w16999'"));
@@ -349,7 +367,7 @@ mod tests {
     #[test]
     fn sqlite_gets_the_words_of_each_field() {
         let tags = ["a b".to_owned(), "c".to_owned()];
-        let json = text(DbBackend::Sqlite, "dev:ada", "Green teas", &tags, "数据库");
+        let json = index_text(DbBackend::Sqlite, "dev:ada", "Green teas", &tags, "数据库");
         assert_eq!(json, "[\"green tea\",\"a b \u{80} c\",\"数据 据库 库\"]");
     }
 }

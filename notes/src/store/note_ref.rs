@@ -1,4 +1,4 @@
-//! The id of a note as a model sends it.
+//! A note id in the argument of a tool.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::uris::NOTE_PREFIX;
 
-/// The id of a note, taken from an argument that is the id itself or the URI of the note's resource:
-/// models have both in front of them.
+/// The id of a note, parsed from an argument that is either the id itself or the URI of the note's
+/// resource. Models see both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoteRef(pub(crate) NoteId);
 
@@ -19,7 +19,7 @@ impl<'de> Deserialize<'de> for NoteRef {
         let text = sent.trim();
         let id = text.strip_prefix(NOTE_PREFIX).unwrap_or(text);
         id.parse().map(Self).map_err(|error| {
-            // Only so much of a long text is repeated in the message.
+            // Long values are truncated in the message.
             let shown: String =
                 text.chars().take(NOTE_PREFIX.len() + uuid::fmt::Hyphenated::LENGTH).collect();
             D::Error::custom(format_args!("“{shown}” {error}"))
@@ -39,8 +39,8 @@ impl JsonSchema for NoteRef {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "The id of a note, as notes_list or notes_search gives it, or its resource \
-                            URI (notes://by-id/…).",
+            "description": "The id of a note, as returned by notes_list or notes_search, or its \
+                            resource URI (notes://by-id/…).",
         })
     }
 }

@@ -1,43 +1,44 @@
-//! Cuts out of a text the passages in which something was found.
+//! Extracts the passages of a text that match a query.
 //!
-//! The databases could mark words and cut passages, too, but each in its own way, and with quadratic
-//! time for a long text of one word repeated. This reads the text once, by the same rule by which it
-//! was indexed, and no further than the passages reach.
+//! The databases have functions for this too, but they differ, and take quadratic time for a long
+//! text of one repeated word. This module reads the text once, with the same word splitter as the
+//! index, and stops when it has enough passages.
 
 use std::ops::ControlFlow;
 
 use super::{
-    EXCERPT, MARK,
-    question::{Finder, Question, Span},
+    excerpt::{EXCERPT, MARK, excerpt},
+    query::{Finder, Query, Span},
 };
 use crate::words;
 
-/// The most passages of one text.
+/// The maximum number of passages.
 const PASSAGES: usize = 2;
 
-/// Characters of a passage, about: it begins and ends between words.
+/// The approximate length of a passage in characters: passages begin and end between words.
 const LENGTH: usize = 160;
 
-/// Characters of a passage, at most, where a single word is longer than [`LENGTH`].
+/// The maximum length of a passage in characters, where a single word exceeds [`LENGTH`].
 const MAX_LENGTH: usize = 400;
 
-/// Characters before the first found word of a passage, at most.
+/// The maximum number of characters before the first match of a passage.
 const BEFORE: usize = 50;
 
-/// Bytes between two words of a phrase, at most, for one mark around both: `://` and the like.
+/// The maximum number of bytes between two words of a phrase that share one mark, such as `://`.
 const GAP: usize = 4;
 
-/// The passages with [`MARK`] around what the question asks for, or the beginning of the text if
-/// nothing of it is there.
-pub(super) fn passages(text: &str, question: &Question) -> String {
-    cut(text, &found(text, question))
+/// Returns the matching passages with [`MARK`] around each match, or the beginning of the text if
+/// nothing matches.
+pub(super) fn passages(text: &str, query: &Query) -> String {
+    cut(text, &found(text, query))
 }
 
-/// What the question asks for, as far as passages may show it: in order, and apart from each other.
-fn found(text: &str, question: &Question) -> Vec<Span> {
-    /// Bytes that one passage may span, whatever its characters are.
+/// Returns the matches that the passages may show, in order and without overlaps.
+fn found(text: &str, query: &Query) -> Vec<Span> {
+    /// The maximum number of bytes of a passage, with 4 bytes per character.
     const REACH: usize = 4 * MAX_LENGTH;
-    let finder = Finder::new(question.alternatives.iter().flat_map(|it| &it.with));
+    let finder =
+        Finder::new(query.alternatives.iter().flat_map(|alternative| &alternative.required));
     let mut found: Vec<Span> = Vec::new();
     let mut passages = 0;
     let mut passage_end = 0;
@@ -54,7 +55,7 @@ fn found(text: &str, question: &Question) -> Vec<Span> {
         }
         for (place, word) in words.iter().enumerate() {
             match found.last_mut() {
-                Some(last) if place > 0 && joins(text, last, word) => {
+                Some(last) if place > 0 && share_mark(text, last, word) => {
                     last.end = last.end.max(word.end);
                 }
                 _ => found.push(word.clone()),
@@ -62,33 +63,34 @@ fn found(text: &str, question: &Question) -> Vec<Span> {
         }
         ControlFlow::Continue(())
     });
-    apart(text, found)
+    merged(text, found)
 }
 
-/// Whether two consecutive words of a phrase get one mark.
-fn joins(text: &str, before: &Span, word: &Span) -> bool {
+/// Returns whether two consecutive words of a phrase share one mark.
+fn share_mark(text: &str, before: &Span, word: &Span) -> bool {
     match text.get(before.end..word.start) {
         Some(between) => between.len() <= GAP && !between.contains('\n'),
-        None => true, // pairs of characters overlap
+        None => true, // Overlapping pairs of characters.
     }
 }
 
-/// Joins what overlaps or touches, and ends nothing before a mark that is drawn on its last character.
-fn apart(text: &str, mut spans: Vec<Span>) -> Vec<Span> {
+/// Merges overlapping and adjacent spans, and extends each over combining marks that follow it.
+fn merged(text: &str, mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_by_key(|span| (span.start, span.end));
-    let mut apart: Vec<Span> = Vec::with_capacity(spans.len());
+    let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
     for mut span in spans {
         let marks =
-            text[span.end..].chars().take_while(|it| words::is_drawn_on_the_one_before(*it));
+            text[span.end..].chars().take_while(|mark| words::extends_previous_character(*mark));
         span.end += marks.map(char::len_utf8).sum::<usize>();
-        match apart.last_mut() {
+        match merged.last_mut() {
             Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
-            _ => apart.push(span),
+            _ => merged.push(span),
         }
     }
-    apart
+    merged
 }
 
+/// Returns the passages around these matches.
 fn cut(text: &str, spans: &[Span]) -> String {
     let mut passages = String::new();
     let mut rest = 0;
@@ -106,7 +108,7 @@ fn cut(text: &str, spans: &[Span]) -> String {
         rest = end;
     }
     if rest == 0 {
-        return super::excerpt(text.chars().take(EXCERPT + 1).collect());
+        return excerpt(text.chars().take(EXCERPT + 1).collect());
     }
     if rest < text.trim_end().len() {
         passages.truncate(passages.trim_end().len());
@@ -115,8 +117,8 @@ fn cut(text: &str, spans: &[Span]) -> String {
     passages
 }
 
-/// Where a passage begins that is to show the word at `found`: between words if there is white space
-/// near, and never before `from`.
+/// Returns where a passage begins that contains a match at `found`: after white space if there is
+/// any nearby, and not before `from`.
 fn beginning(text: &str, from: usize, found: usize) -> usize {
     let Some((earliest, _)) = text[from..found].char_indices().rev().nth(BEFORE) else {
         return from;
@@ -128,8 +130,8 @@ fn beginning(text: &str, from: usize, found: usize) -> usize {
     }
 }
 
-/// Where the passage ends: not within the found word that ends at `word`, unless that is very long,
-/// and between words if possible.
+/// Returns where a passage ends: not within the match that ends at `word`, unless that is very
+/// long, and between words if possible.
 fn ending(text: &str, begin: usize, word: usize) -> usize {
     let after = |characters| text[begin..].char_indices().nth(characters).map(|(at, _)| begin + at);
     let Some(latest) = after(LENGTH) else {
@@ -138,13 +140,13 @@ fn ending(text: &str, begin: usize, word: usize) -> usize {
     if latest <= word {
         return word.min(after(MAX_LENGTH).unwrap_or(text.len()));
     }
-    text[word..latest].rfind(char::is_whitespace).map_or(latest, |it| word + it)
+    text[word..latest].rfind(char::is_whitespace).map_or(latest, |space| word + space)
 }
 
-/// Every mark that is opened here is closed here.
+/// Appends a passage with a mark before and after each match.
 fn push_marked(out: &mut String, text: &str, passage: Span, spans: &[Span]) {
     let mut at = passage.start;
-    let within = spans.iter().filter(|it| it.start >= passage.start && it.start < passage.end);
+    let within = spans.iter().filter(|span| passage.contains(&span.start));
     for span in within {
         let end = span.end.min(passage.end);
         out.push_str(&text[at..span.start]);
@@ -162,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// Marks what stands between `[` and `]`.
+    /// Treats the text between `[` and `]` as a match.
     fn cut_marked(marked: &str) -> String {
         let mut text = String::new();
         let mut spans: Vec<Span> = Vec::new();
@@ -176,8 +178,8 @@ mod tests {
         cut(&text, &spans)
     }
 
-    fn asked(question: &str, text: &str) -> String {
-        passages(text, &Question::parse(question))
+    fn passages_of(query: &str, text: &str) -> String {
+        passages(text, &Query::parse(query))
     }
 
     #[test]
@@ -201,7 +203,7 @@ mod tests {
             assert!(
                 ["…", "the", "hidden", "lies", "here"].contains(&word)
                     || word.starts_with("**")
-                    || filler.split(' ').any(|it| it == word),
+                    || filler.split(' ').any(|known| known == word),
                 "“{word}” is not whole in {cut}"
             );
         }
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn phrases_have_one_mark_and_single_words_have_their_own() {
-        for (question, text, expected) in [
+        for (query, text, expected) in [
             ("green tea", "green tea", "**green** **tea**"),
             ("\"green tea\"", "green tea", "**green tea**"),
             ("\"green tea\"", "tea, green\ntea, greens", "tea, **green**\n**tea**, greens"),
@@ -234,25 +236,25 @@ mod tests {
             ("tea or milk", "tea, milk", "**tea**, **milk**"),
             ("report", "report_final.pdf", "**report**_final.pdf"),
         ] {
-            assert_eq!(asked(question, text), expected, "{question}");
+            assert_eq!(passages_of(query, text), expected, "{query}");
         }
     }
 
     #[test]
     fn a_long_text_is_read_no_further_than_it_is_shown() {
         let text = "tea and more words ".repeat(10_000);
-        let spans = found(&text, &Question::parse("tea"));
-        assert!(spans.last().is_some_and(|it| it.end < 10_000), "{spans:?}");
-        assert_eq!(asked("tea", &text).matches("**tea**").count(), 17);
+        let spans = found(&text, &Query::parse("tea"));
+        assert!(spans.last().is_some_and(|span| span.end < 10_000), "{spans:?}");
+        assert_eq!(passages_of("tea", &text).matches("**tea**").count(), 17);
     }
 
     proptest! {
         #[test]
         fn marks_come_in_pairs_and_nothing_is_invented(
             text in "[a-z \u{301}üß字\\.]{0,800}",
-            question in "([a-zü字]{1,2}[ \\.\"]?){1,4}",
+            query in "([a-zü字]{1,2}[ \\.\"]?){1,4}",
         ) {
-            let cut = asked(&question, &text);
+            let cut = passages_of(&query, &text);
             prop_assert_eq!(cut.matches(MARK).count() % 2, 0);
             let cut = cut.replace(MARK, "");
             for passage in cut.split('…') {

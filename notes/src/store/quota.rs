@@ -1,45 +1,51 @@
-//! How much one person may keep. The database counts (`note_usage`) in the transaction that writes,
-//! and keeps a person's row locked until the commit, so what is read there before the commit is exact:
-//! two instances that write at the same moment take turns, and neither goes beyond the quota.
+//! The quota of notes for each user.
 //!
-//! Whoever has more than the quota, because it was lowered, can read, export, shorten and delete.
+//! Triggers of the database maintain `note_usage` in the transaction that writes notes, and the row
+//! of the user is locked until the commit. What a transaction reads there before its commit is
+//! therefore exact: concurrent writes of one user are serialized, and none can exceed the quota.
+//!
+//! A user who exceeds the quota because it was lowered can still read, export, shorten and delete
+//! notes.
 
 use std::fmt;
 
 use mcp::UserId;
 use platform::{
     counted::{MEGABYTE, grouped},
-    db::{Database, Transaction},
+    db::Transaction,
 };
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 
-use super::NotesError;
-
-/// How many notes there are or may be, and how many bytes of titles, tags and texts.
+/// A number of notes, and the size of their titles, tags and texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// Notes.
+    /// The number of notes.
     pub notes: u64,
-    /// Bytes.
+    /// The size in bytes.
     pub bytes: u64,
 }
 
 impl Amount {
+    /// Creates an amount from a number of notes and of megabytes (millions of bytes).
+    pub(crate) fn new(notes: u64, megabytes: u64) -> Self {
+        Self { notes, bytes: megabytes.saturating_mul(MEGABYTE) }
+    }
+
     fn exceeds(self, quota: Self) -> bool {
         self.notes > quota.notes || self.bytes > quota.bytes
     }
 }
 
-/// What a person uses of the quota, such as “1,203 of 50,000 notes, 12 of 500 MB”.
+/// The usage and quota of a user, displayed as “1,203 of 50,000 notes, 12 of 500 MB”.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// What there is.
+pub struct QuotaUsage {
+    /// The current usage.
     pub used: Amount,
-    /// What there may be.
+    /// The quota.
     pub quota: Amount,
 }
 
-impl fmt::Display for Used {
+impl fmt::Display for QuotaUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { used, quota } = self;
         write!(
@@ -53,23 +59,19 @@ impl fmt::Display for Used {
     }
 }
 
-/// The quota of this many notes and megabytes.
-pub(crate) fn quota(notes: u64, megabytes: u64) -> Amount {
-    Amount { notes, bytes: megabytes.saturating_mul(MEGABYTE) }
-}
-
-/// How much a person has now.
+/// Returns the current usage of a user.
 pub async fn usage(db: &impl ConnectionTrait, owner: &UserId) -> Result<Amount, DbErr> {
     const SQL: &str = "SELECT notes, bytes FROM note_usage WHERE owner_sub = $1";
     let backend = db.get_database_backend();
     let statement = Statement::from_sql_and_values(backend, SQL, [owner.as_str().into()]);
     let Some(row) = db.query_one_raw(statement).await? else { return Ok(Amount::default()) };
-    let count = |column| row.try_get::<i64>("", column).map(|it| u64::try_from(it).unwrap_or(0));
+    let count =
+        |column| row.try_get::<i64>("", column).map(|count| u64::try_from(count).unwrap_or(0));
     Ok(Amount { notes: count("notes")?, bytes: count("bytes")? })
 }
 
-/// Whether a person now has more than the quota. After a statement of the same transaction that wrote
-/// notes of theirs.
+/// Returns whether a user exceeds the quota. Call after the statements that wrote notes of the
+/// user, in the same transaction.
 pub(crate) async fn is_exceeded(
     transaction: &Transaction,
     owner: &UserId,
@@ -78,28 +80,14 @@ pub(crate) async fn is_exceeded(
     Ok(usage(transaction, owner).await?.exceeds(quota))
 }
 
-/// Commits what made a person's notes more or longer, unless that goes beyond the quota.
-pub(super) async fn commit(
-    db: &Database,
-    transaction: Transaction,
-    owner: &UserId,
-    quota: Amount,
-) -> Result<(), NotesError> {
-    if is_exceeded(&transaction, owner, quota).await? {
-        transaction.rollback().await?;
-        return Err(NotesError::Full(Used { used: usage(db, owner).await?, quota }));
-    }
-    Ok(transaction.commit().await?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_is_said_in_words() {
+    fn usage_is_displayed_with_units() {
         let used = Amount { notes: 1_203, bytes: 11_000_001 };
-        let used = Used { used, quota: quota(50_000, 500) };
+        let used = QuotaUsage { used, quota: Amount::new(50_000, 500) };
         assert_eq!(used.to_string(), "1,203 of 50,000 notes, 12 of 500 MB");
     }
 

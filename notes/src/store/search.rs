@@ -1,6 +1,6 @@
-//! Full-text search. Both databases answer the same question over the same words; what differs is
-//! the syntax of their indexes ([`mod@super::index`]). Why the Postgres index holds the owner and the
-//! tags as words is told in the migration of notes.
+//! Full-text search. Both databases evaluate the same query over the same words; only the syntax of
+//! their indexes differs ([`mod@super::index`]). The migration `m20261122_000002_notes` explains
+//! why the Postgres index contains the owner and the tags.
 
 use std::fmt::Write as _;
 
@@ -15,54 +15,52 @@ use sea_orm::{
 use serde::Serialize;
 
 use super::{
-    NotesError, PageSize, Tag, Words,
-    index::{self, UNPLACED, lexeme},
+    NotesError, PageSize, SearchQuery, Tag,
+    index::{self, INCOMPLETE, lexeme},
     passages::passages,
-    question::{Alternative, Phrase, Question},
+    query::{Alternative, Phrase, Query},
 };
 use crate::{State, entity::TagList, note_id::NoteId};
 
-/// What stands before and after each found word.
-pub const MARK: &str = "**";
-
-/// Pages of candidates that one search reads, at most. More than one are only needed where notes of
-/// thousands of words are asked for a phrase: whether they hold it is decided outside the database.
+/// The maximum number of pages of candidates that a search reads. More than one page is needed only
+/// for phrases in notes of thousands of words: whether these match is decided outside the database.
 const MAX_ROUNDS: u64 = 10;
 
-/// Bytes of the texts that one search reads before it ends with what it has found. A page of the
-/// longest notes is larger, and is read to its end.
-const MAX_TEXT: usize = 8 * 1024 * 1024;
+/// The size of the texts, in bytes, after which a search returns what it has found so far. A page
+/// of the longest notes is larger; a page is always read to its end.
+const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
 
-/// Bytes of the index, as Postgres stores them, that one search ranks notes by. Notes that go beyond
-/// are found as well, but come last, the newest first.
-const MAX_RANKED: usize = 8 * 1024 * 1024;
+/// The size of the index entries, in bytes as stored by Postgres, that a search ranks. Further
+/// matches are returned too, but unranked: last, newest first.
+const MAX_RANKED_BYTES: usize = 8 * 1024 * 1024;
 
-/// Words up to which Postgres ranks a note by how close they stand to each other: it compares each
-/// place of a word with each place of each other word. More words are ranked by how often they occur.
-const MAX_COMPARED: usize = 3;
+/// The maximum number of words for ranking by proximity, in which Postgres compares every position
+/// of a word with every position of each other word. Queries with more words are ranked by
+/// frequency.
+const MAX_PROXIMITY_WORDS: usize = 3;
 
-/// How many times [`index::REFRESH_BATCH`] notes one search indexes before it looks, which takes part
-/// of a second. The worker's schedule does the rest.
+/// The maximum number of batches of [`index::REFRESH_BATCH`] notes that a search indexes before it
+/// starts, which takes a fraction of a second. The schedule of the worker indexes the rest.
 const REFRESH_ROUNDS: usize = 10;
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Hits {
-    /// The notes, the best match first.
+    /// The matching notes, best match first.
     pub notes: Vec<Hit>,
-    /// Whether there are more: ask with more words.
+    /// Whether more notes match. If so, search with more words.
     pub more: bool,
 }
 
-/// A note that was found.
+/// A note that matches a search.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Hit {
     /// The id, to name the note in other calls.
     pub id: NoteId,
     /// The title.
     pub title: String,
-    /// The passages of the text that match, with `**` around the words that were found; the
-    /// beginning of the text if only the title or a tag matches.
+    /// The matching passages of the text, with `**` around matching words; the beginning of the
+    /// text if only the title or a tag matches.
     pub snippet: String,
     /// The tags.
     pub tags: Vec<String>,
@@ -72,16 +70,17 @@ pub struct Hit {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Searches as [`search`] does, and before it indexes notes of this person that an instance of an
-/// earlier version has written. A person has one search at a time in this process and, on Postgres,
-/// in all of them; others wait. [`NotesError::TooCostly`] if the database takes too long for it.
+/// Searches like [`search`], after indexing notes of the user that an earlier version of the
+/// service wrote. Runs one search per user at a time in this process and, on Postgres, in all
+/// processes; others wait. Fails with [`NotesError::TooCostly`] when the database exceeds the time
+/// limit.
 pub async fn find(
     state: &State,
     owner: &UserId,
-    words: &Words,
+    words: &SearchQuery,
     limit: PageSize,
 ) -> Result<Hits, NotesError> {
-    let db = state.db_of(owner);
+    let db = state.db_for(owner);
     let _permit = db.search_permit().await?;
     for _ in 0..REFRESH_ROUNDS {
         match index::refresh_owned(&db, owner).await {
@@ -96,25 +95,25 @@ pub async fn find(
     search(&OneSearch::new(db, owner.as_str()), owner, words, limit).await
 }
 
-/// Searches a person's notes, the best match first and of equal ones the newest.
+/// Searches the notes of a user, best match first, then newest first.
 pub async fn search(
     db: &impl ConnectionTrait,
     owner: &UserId,
-    words: &Words,
+    words: &SearchQuery,
     limit: PageSize,
 ) -> Result<Hits, NotesError> {
-    let question = Question::parse(words.as_str());
-    if question.is_empty() {
+    let query = Query::parse(words.as_str());
+    if query.is_empty() {
         return Ok(Hits { notes: Vec::new(), more: false });
     }
     let limit = usize::from(limit.get());
-    // One more than asked for says whether there is more.
+    // One additional note tells whether there are more.
     let fetched = limit as u64 + 1;
     let mut notes = Vec::new();
     let mut more = true;
     let mut read = 0;
     for round in 0..MAX_ROUNDS {
-        let statement = statement(db.get_database_backend(), owner, &question, fetched, round);
+        let statement = statement(db.get_database_backend(), owner, &query, fetched, round);
         let found = HitRow::find_by_statement(statement).all(db).await;
         let rows = found.map_err(|error| match error {
             error if is_statement_timeout(&error) => NotesError::TooCostly,
@@ -123,17 +122,17 @@ pub async fn search(
         let is_last = (rows.len() as u64) < fetched;
         for row in rows {
             read += row.body.len();
-            if !row.unplaced || row.matches(&question) {
-                notes.push(row.into_hit(&question));
+            if !row.incomplete || row.matches(&query) {
+                notes.push(row.into_hit(&query));
             }
-            // A long text takes milliseconds: others get their turn in between.
+            // A long text takes milliseconds: yield to other tasks.
             tokio::task::yield_now().await;
         }
         if is_last || notes.len() > limit {
             more = notes.len() > limit;
             break;
         }
-        if read > MAX_TEXT {
+        if read > MAX_TEXT_BYTES {
             break;
         }
     }
@@ -141,7 +140,7 @@ pub async fn search(
     Ok(Hits { notes, more })
 }
 
-/// That a note of this owner has a tag.
+/// Returns the condition that a note of this owner has a tag.
 pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleExpr {
     if backend == DbBackend::Postgres {
         let both = format!("{} & {}", lexeme("=", owner.as_str()), lexeme("#", tag.as_str()));
@@ -160,20 +159,20 @@ struct HitRow {
     tags: TagList,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
-    /// Whether the database could not tell which words follow each other.
-    unplaced: bool,
+    /// Whether the database lacks word positions, so that phrases must be checked here.
+    incomplete: bool,
 }
 
 impl HitRow {
-    fn matches(&self, question: &Question) -> bool {
+    fn matches(&self, query: &Query) -> bool {
         let tags = self.tags.0.iter().map(String::as_str);
-        question.matches([self.title.as_str(), self.body.as_str()].into_iter().chain(tags))
+        query.matches([self.title.as_str(), self.body.as_str()].into_iter().chain(tags))
     }
 
-    fn into_hit(self, question: &Question) -> Hit {
+    fn into_hit(self, query: &Query) -> Hit {
         Hit {
             id: self.id,
-            snippet: passages(&self.body, question),
+            snippet: passages(&self.body, query),
             title: self.title,
             tags: self.tags.0,
             created_at: self.created_at,
@@ -185,24 +184,24 @@ impl HitRow {
 fn statement(
     backend: DbBackend,
     owner: &UserId,
-    question: &Question,
+    query: &Query,
     limit: u64,
     round: u64,
 ) -> Statement {
     let mut statement = match backend {
-        DbBackend::Postgres => postgres(owner, question),
-        _ => sqlite(owner, question),
+        DbBackend::Postgres => postgres(owner, query),
+        _ => sqlite(owner, query),
     };
-    // Numbers, so nothing that anybody wrote.
+    // Only numbers are inserted, so no SQL injection is possible.
     statement.sql =
         statement.sql.replace("{page}", &format!("LIMIT {limit} OFFSET {}", limit * round));
     statement
 }
 
-/// The rows are ranked and limited first, so that the texts of only those are read that are shown.
+/// Ranks and limits the rows first, so that only the texts of the returned notes are read.
 const POSTGRES: &str = "
 SELECT notes.id, title, body, tags, notes.created_at, updated_at,
-    notes.search @@ $4::tsquery AS unplaced
+    notes.search @@ $4::tsquery AS incomplete
 FROM (
     SELECT id, created_at,
         CASE WHEN bytes <= {ranked} THEN ts_rank(search, $3::tsquery) ELSE 0 END AS rank
@@ -217,55 +216,59 @@ FROM (
 ) AS best JOIN notes ON notes.id = best.id
 ORDER BY rank DESC, notes.created_at DESC, notes.id DESC";
 
-fn postgres(owner: &UserId, question: &Question) -> Statement {
-    let words = tsquery(question, Placing::Exact);
-    let unplaced = lexeme("", UNPLACED);
-    let theirs = lexeme("=", owner.as_str());
-    let asked = if question.has_phrases() {
-        let candidates = tsquery(question, Placing::Unknown);
-        format!("{theirs} & (({words}) | ({unplaced} & ({candidates})))")
+fn postgres(owner: &UserId, query: &Query) -> Statement {
+    let words = tsquery(query, PhraseMatch::Exact);
+    let incomplete = lexeme("", INCOMPLETE);
+    let owner_term = lexeme("=", owner.as_str());
+    let condition = if query.has_phrases() {
+        let candidates = tsquery(query, PhraseMatch::Candidates);
+        format!("{owner_term} & (({words}) | ({incomplete} & ({candidates})))")
     } else {
-        format!("{theirs} & ({words})")
+        format!("{owner_term} & ({words})")
     };
-    // A note without places is only looked at again where they matter.
-    let unplaced = if question.has_phrases() { unplaced } else { String::new() };
-    let ranked = if question.words() > MAX_COMPARED { any_word(question) } else { words };
-    let values: [Value; 4] = [owner.as_str().into(), asked.into(), ranked.into(), unplaced.into()];
-    let sql = POSTGRES.replace("{ranked}", &MAX_RANKED.to_string());
+    // Notes without complete positions need a check only if the query has phrases.
+    let incomplete = if query.has_phrases() { incomplete } else { String::new() };
+    let ranked = if query.words() > MAX_PROXIMITY_WORDS { any_word(query) } else { words };
+    let values: [Value; 4] =
+        [owner.as_str().into(), condition.into(), ranked.into(), incomplete.into()];
+    let sql = POSTGRES.replace("{ranked}", &MAX_RANKED_BYTES.to_string());
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
-/// Asks for any of the words that a question does not exclude.
-fn any_word(question: &Question) -> String {
-    let phrases = question.alternatives.iter().flat_map(|it| &it.with);
+/// Returns a query for any of the words that the query does not exclude.
+fn any_word(query: &Query) -> String {
+    let phrases = query.alternatives.iter().flat_map(|it| &it.required);
     let words: Vec<String> = phrases.flat_map(lexemes).collect();
-    if words.is_empty() { lexeme("", UNPLACED) } else { words.join(" | ") }
+    if words.is_empty() { lexeme("", INCOMPLETE) } else { words.join(" | ") }
 }
 
-/// What is known about the places of words.
+/// How to translate phrases.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Placing {
+enum PhraseMatch {
+    /// Words at consecutive positions.
     Exact,
-    /// Finds every note that may match, and others.
-    Unknown,
+    /// All words at any position: matches a superset, for notes without complete positions.
+    Candidates,
 }
 
-fn tsquery(question: &Question, placing: Placing) -> String {
-    let alternative = |it: &Alternative| {
-        let excludes = |phrase: &&Phrase| placing == Placing::Exact || phrase.words.len() == 1;
-        let with = it.with.iter().map(|phrase| tsquery_phrase(phrase, placing));
-        let without = it.without.iter().filter(excludes);
-        let without = without.map(|phrase| format!("!{}", tsquery_phrase(phrase, placing)));
-        let parts: Vec<String> = with.chain(without).collect();
-        // Only excludes phrases: every note without places may match, and no other is asked for.
-        if parts.is_empty() { lexeme("", UNPLACED) } else { parts.join(" & ") }
+fn tsquery(query: &Query, phrase_match: PhraseMatch) -> String {
+    let translate = |alternative: &Alternative| {
+        let can_exclude =
+            |phrase: &&Phrase| phrase_match == PhraseMatch::Exact || phrase.words.len() == 1;
+        let required =
+            alternative.required.iter().map(|phrase| tsquery_phrase(phrase, phrase_match));
+        let excluded = alternative.excluded.iter().filter(can_exclude);
+        let excluded = excluded.map(|phrase| format!("!{}", tsquery_phrase(phrase, phrase_match)));
+        let parts: Vec<String> = required.chain(excluded).collect();
+        // Excludes only phrases: any note without complete positions may match.
+        if parts.is_empty() { lexeme("", INCOMPLETE) } else { parts.join(" & ") }
     };
-    let alternatives: Vec<String> = question.alternatives.iter().map(alternative).collect();
+    let alternatives: Vec<String> = query.alternatives.iter().map(translate).collect();
     format!("({})", alternatives.join(") | ("))
 }
 
-fn tsquery_phrase(phrase: &Phrase, placing: Placing) -> String {
-    let operator = if placing == Placing::Exact { " <-> " } else { " & " };
+fn tsquery_phrase(phrase: &Phrase, phrase_match: PhraseMatch) -> String {
+    let operator = if phrase_match == PhraseMatch::Exact { " <-> " } else { " & " };
     format!("({})", lexemes(phrase).join(operator))
 }
 
@@ -279,42 +282,44 @@ fn lexemes(phrase: &Phrase) -> Vec<String> {
 
 const SQLITE: &str = "
 SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
-    false AS unplaced
+    false AS incomplete
 FROM notes_words JOIN notes ON notes.row = notes_words.rowid
 WHERE notes_words MATCH $1 AND notes.owner_sub = $2
 ORDER BY bm25(notes_words, 0.0, 10.0, 5.0, 1.0), notes.created_at DESC, notes.id DESC
 {page}";
 
-/// FTS5 has no question that only excludes, so an alternative that does is a condition of its own.
-/// Those that ask for something come first.
-const SQLITE_WITHOUT: &str = "
+/// FTS5 cannot express a query that only excludes, so an alternative that only excludes becomes a
+/// condition of its own. Notes that match another alternative come first.
+const SQLITE_EXCLUDING: &str = "
 SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
-    false AS unplaced
+    false AS incomplete
 FROM notes
 LEFT JOIN (
     SELECT rowid AS found, bm25(notes_words, 0.0, 10.0, 5.0, 1.0) AS rank
     FROM notes_words WHERE notes_words MATCH $1
 ) ON found = notes.row
-WHERE notes.owner_sub = $2 AND (found IS NOT NULL {without})
+WHERE notes.owner_sub = $2 AND (found IS NOT NULL {excluding})
 ORDER BY found IS NULL, rank, notes.created_at DESC, notes.id DESC
 {page}";
 
-/// Asks for what is in no note.
-const NO_NOTE: &str = "\"\"";
+/// A query that matches no note.
+const NO_MATCH: &str = "\"\"";
 
-fn sqlite(owner: &UserId, question: &Question) -> Statement {
-    let (with, without): (Vec<&Alternative>, Vec<&Alternative>) =
-        question.alternatives.iter().partition(|it| !it.with.is_empty());
-    let theirs = |asked: String| format!("owner : \"{}\" AND ({asked})", owner_token(owner));
-    let asked: Vec<String> = with.into_iter().map(fts5).collect();
-    let asked = if asked.is_empty() { NO_NOTE.to_owned() } else { theirs(asked.join(" OR ")) };
-    let mut values: Vec<Value> = vec![asked.into(), owner.as_str().into()];
-    if without.is_empty() {
+fn sqlite(owner: &UserId, query: &Query) -> Statement {
+    let (requiring, excluding): (Vec<&Alternative>, Vec<&Alternative>) =
+        query.alternatives.iter().partition(|alternative| !alternative.required.is_empty());
+    let owner_term =
+        |condition: String| format!("owner : \"{}\" AND ({condition})", owner_token(owner));
+    let condition: Vec<String> = requiring.into_iter().map(fts5).collect();
+    let condition =
+        if condition.is_empty() { NO_MATCH.to_owned() } else { owner_term(condition.join(" OR ")) };
+    let mut values: Vec<Value> = vec![condition.into(), owner.as_str().into()];
+    if excluding.is_empty() {
         return Statement::from_sql_and_values(DbBackend::Sqlite, SQLITE, values);
     }
     let mut conditions = String::new();
-    for alternative in without {
-        values.push(theirs(any_of(&alternative.without)).into());
+    for alternative in excluding {
+        values.push(owner_term(any_of(&alternative.excluded)).into());
         let number = values.len();
         write!(
             conditions,
@@ -322,11 +327,11 @@ fn sqlite(owner: &UserId, question: &Question) -> Statement {
         )
         .expect("writing to a string cannot fail");
     }
-    let sql = SQLITE_WITHOUT.replace("{without}", &conditions);
+    let sql = SQLITE_EXCLUDING.replace("{excluding}", &conditions);
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
 }
 
-/// The owner as one word of FTS5, as the trigger of `notes` makes it, too.
+/// Encodes the owner as one FTS5 token, like the trigger of `notes`.
 fn owner_token(owner: &UserId) -> String {
     owner.as_str().bytes().fold(String::new(), |mut token, byte| {
         write!(token, "{byte:02X}").expect("writing to a string cannot fail");
@@ -335,12 +340,12 @@ fn owner_token(owner: &UserId) -> String {
 }
 
 fn fts5(alternative: &Alternative) -> String {
-    let with: Vec<String> = alternative.with.iter().map(fts5_phrase).collect();
-    let with = with.join(" AND ");
-    if alternative.without.is_empty() {
-        format!("({with})")
+    let required: Vec<String> = alternative.required.iter().map(fts5_phrase).collect();
+    let required = required.join(" AND ");
+    if alternative.excluded.is_empty() {
+        format!("({required})")
     } else {
-        format!("(({with}) NOT ({}))", any_of(&alternative.without))
+        format!("(({required}) NOT ({}))", any_of(&alternative.excluded))
     }
 }
 
@@ -366,9 +371,9 @@ mod tests {
             ("-a.b", "(!('a' <-> 'b'))", "('~')"),
             ("a or -b.c", "(('a')) | (!('b' <-> 'c'))", "(('a')) | ('~')"),
         ] {
-            let question = Question::parse(text);
-            assert_eq!(tsquery(&question, Placing::Exact), exact, "{text}");
-            assert_eq!(tsquery(&question, Placing::Unknown), unknown, "{text}");
+            let query = Query::parse(text);
+            assert_eq!(tsquery(&query, PhraseMatch::Exact), exact, "{text}");
+            assert_eq!(tsquery(&query, PhraseMatch::Candidates), unknown, "{text}");
         }
     }
 
@@ -381,7 +386,7 @@ mod tests {
                 r#"(({title tags body} : "a b" AND {title tags body} : "茶" *) NOT ({title tags body} : "c" OR {title tags body} : "d"))"#,
             ),
         ] {
-            assert_eq!(fts5(&Question::parse(text).alternatives[0]), expected, "{text}");
+            assert_eq!(fts5(&Query::parse(text).alternatives[0]), expected, "{text}");
         }
         assert_eq!(owner_token(&UserId::new("dev:é")), "6465763AC3A9");
     }

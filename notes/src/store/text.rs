@@ -1,8 +1,8 @@
-//! What a person writes, parsed once: from here on the type is the proof that every limit holds.
+//! Validated values of notes: each type guarantees its limits.
 //!
-//! Each type says its limit in its JSON schema, and again in the sentence that refuses a value,
-//! since the reader of both is a language model that has to get it right at the next try. Lengths
-//! count characters (Unicode scalar values), as JSON Schema does. U+0000 is refused everywhere:
+//! Each type states its limits in its JSON schema and again in the message that rejects a value,
+//! because a language model reads both and should succeed at the next attempt. Lengths are in
+//! characters (Unicode scalar values), as in JSON Schema. U+0000 is rejected everywhere, because
 //! Postgres cannot store it.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
@@ -10,121 +10,122 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::question::Question;
+use super::query::Query;
 
-/// The longest title, in characters.
+/// The maximum length of a title, in characters.
 pub const MAX_TITLE: usize = 200;
 
-/// The longest body, in characters.
+/// The maximum length of a body, in characters.
 pub const MAX_BODY: usize = 100_000;
 
-/// The longest tag, in characters.
+/// The maximum length of a tag, in characters.
 pub const MAX_TAG: usize = 40;
 
-/// The most tags of one note.
+/// The maximum number of tags of a note.
 pub const MAX_TAGS: usize = 16;
 
-/// The longest question to the search, in characters.
-pub const MAX_WORDS: usize = 200;
+/// The maximum length of a search query, in characters.
+pub const MAX_QUERY: usize = 200;
 
-/// The most words of one question: what each of them costs the database adds up.
-pub const MAX_QUESTION_WORDS: usize = 32;
+/// The maximum number of words in a search query: the cost of a search grows with each.
+pub const MAX_QUERY_WORDS: usize = 32;
 
-/// The most notes of one page.
+/// The maximum number of notes on a page.
 pub const MAX_PAGE: u8 = 100;
 
-/// The notes of a page that says nothing about its size.
+/// The default number of notes on a page.
 pub const DEFAULT_PAGE: u8 = 20;
 
-/// Why a value was refused: a sentence that says the limit and what was given.
+/// The value is invalid. The message has the limit and the actual value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(String);
+pub struct InvalidValue(String);
 
-/// The title of a note: one line of 1 to [`MAX_TITLE`] characters, without white space around it.
+/// The title of a note: one line of 1 to [`MAX_TITLE`] characters, trimmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Title(String);
 
-/// The text of a note: at most [`MAX_BODY`] characters, and possibly none.
+/// The text of a note: 0 to [`MAX_BODY`] characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Body(String);
 
-/// A tag: 1 to [`MAX_TAG`] characters on one line, without white space around them. Tags are equal
-/// only if they are written alike.
+/// A tag: one line of 1 to [`MAX_TAG`] characters, trimmed. Tags are compared case-sensitively.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Tag(String);
 
-/// The tags of a note: at most [`MAX_TAGS`] different ones, in the order in which they were given.
+/// The tags of a note: at most [`MAX_TAGS`], without duplicates, in their original order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Tags(Vec<Tag>);
 
-/// What to search for: 1 to [`MAX_WORDS`] characters with at most [`MAX_QUESTION_WORDS`] words.
+/// A search query of 1 to [`MAX_QUERY`] characters with at most [`MAX_QUERY_WORDS`] words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Words(String);
+pub struct SearchQuery(String);
 
-/// How many notes a page has: 1 to [`MAX_PAGE`], [`DEFAULT_PAGE`] by default.
+/// The number of notes on a page: 1 to [`MAX_PAGE`], by default [`DEFAULT_PAGE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct PageSize(u8);
 
 impl Title {
-    /// Trims, then checks.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
+    /// Trims and validates a text.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         one_line("a title", text, MAX_TITLE).map(Self)
     }
 }
 
 impl Body {
-    /// Checks; white space stays as it is.
-    pub fn parse(text: impl Into<String>) -> Result<Self, Refused> {
+    /// Validates a text without trimming it.
+    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidValue> {
         let text = text.into();
         let length = text.chars().count();
         if length > MAX_BODY {
-            return Err(Refused(format!(
+            return Err(InvalidValue(format!(
                 "a body has at most {MAX_BODY} characters, and this one has {length}: split it into \
                  several notes"
             )));
         }
         if text.contains('\0') {
-            return Err(Refused("a body cannot hold the character U+0000: leave it out".into()));
+            return Err(InvalidValue(
+                "a body cannot contain the character U+0000: remove it".into(),
+            ));
         }
         Ok(Self(text))
     }
 }
 
 impl Tag {
-    /// Trims, then checks.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
+    /// Trims and validates a text.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         one_line("a tag", text, MAX_TAG).map(Self)
     }
 }
 
 impl Tags {
-    /// Drops repetitions, then counts.
-    pub fn parse(tags: impl IntoIterator<Item = Tag>) -> Result<Self, Refused> {
+    /// Removes duplicates, then validates the number of tags.
+    pub fn parse(tags: impl IntoIterator<Item = Tag>) -> Result<Self, InvalidValue> {
         let mut seen = HashSet::new();
-        let tags: Vec<Tag> = tags.into_iter().filter(|it| seen.insert(it.clone())).collect();
+        let tags: Vec<Tag> = tags.into_iter().filter(|tag| seen.insert(tag.clone())).collect();
         if tags.len() > MAX_TAGS {
-            return Err(Refused(format!(
-                "a note has at most {MAX_TAGS} tags, and these are {}",
+            return Err(InvalidValue(format!(
+                "a note has at most {MAX_TAGS} tags, and this one has {}",
                 tags.len()
             )));
         }
         Ok(Self(tags))
     }
 
-    /// The tags in their order.
+    /// Iterates over the tags in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Tag> {
         self.0.iter()
     }
 
     pub(super) fn into_list(self) -> crate::entity::TagList {
-        crate::entity::TagList(self.0.into_iter().map(|it| it.0).collect())
+        crate::entity::TagList(self.0.into_iter().map(|tag| tag.0).collect())
     }
 }
 
@@ -137,24 +138,24 @@ impl<'a> IntoIterator for &'a Tags {
     }
 }
 
-impl Words {
-    /// Trims, then checks. Any text of few enough words is a valid question; it may find nothing.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
+impl SearchQuery {
+    /// Trims and validates a query. Any text within the limits is valid, even one without words.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let text = text.trim();
         let length = text.chars().count();
-        if length == 0 || length > MAX_WORDS {
-            return Err(Refused(format!(
-                "a search has 1 to {MAX_WORDS} characters, and this one has {length}"
+        if length == 0 || length > MAX_QUERY {
+            return Err(InvalidValue(format!(
+                "a search has 1 to {MAX_QUERY} characters, and this one has {length}"
             )));
         }
-        // Not worth a refusal: it separates words like any other control character.
+        // Like any other control character, U+0000 separates words.
         let text = text.replace('\0', " ");
-        let words = Question::parse(&text).words();
-        if words > MAX_QUESTION_WORDS {
-            return Err(Refused(format!(
-                "a search has at most {MAX_QUESTION_WORDS} words, and this one has {words}: leave out \
-                 those that matter least (in a text without spaces, every character but one counts as \
-                 a word)"
+        let words = Query::parse(&text).words();
+        if words > MAX_QUERY_WORDS {
+            return Err(InvalidValue(format!(
+                "a search has at most {MAX_QUERY_WORDS} words, and this one has {words}: leave out \
+                 the least important ones (in a script without spaces, every character but one counts \
+                 as a word)"
             )));
         }
         Ok(Self(text))
@@ -162,17 +163,17 @@ impl Words {
 }
 
 impl PageSize {
-    /// Checks.
-    pub fn new(size: u64) -> Result<Self, Refused> {
+    /// Validates a number of notes.
+    pub fn new(size: u64) -> Result<Self, InvalidValue> {
         match u8::try_from(size) {
             Ok(size @ 1..=MAX_PAGE) => Ok(Self(size)),
-            _ => {
-                Err(Refused(format!("a page has 1 to {MAX_PAGE} notes, and this asks for {size}")))
-            }
+            _ => Err(InvalidValue(format!(
+                "a page has 1 to {MAX_PAGE} notes, and {size} were requested"
+            ))),
         }
     }
 
-    /// How many.
+    /// Returns the number of notes.
     pub fn get(self) -> u8 {
         self.0
     }
@@ -184,33 +185,33 @@ impl Default for PageSize {
     }
 }
 
-fn one_line(what: &str, text: &str, max: usize) -> Result<String, Refused> {
+fn one_line(what: &str, text: &str, max: usize) -> Result<String, InvalidValue> {
     let text = text.trim();
     let length = text.chars().count();
     if length == 0 || length > max {
-        return Err(Refused(format!(
+        return Err(InvalidValue(format!(
             "{what} has 1 to {max} characters, and this one has {length}"
         )));
     }
-    match text.chars().find(|it| it.is_control()) {
+    match text.chars().find(|character| character.is_control()) {
         None => Ok(text.to_owned()),
-        Some(control) => Err(Refused(format!(
-            "{what} is one line without control characters, and this one holds U+{:04X}",
+        Some(control) => Err(InvalidValue(format!(
+            "{what} is one line without control characters, and this one contains U+{:04X}",
             u32::from(control)
         ))),
     }
 }
 
-/// What the text types have in common: reading the text, and being read.
+/// Implements conversions and deserialization for a text type.
 macro_rules! text {
     ($type:ident, $parse:expr, $schema:tt) => {
         impl $type {
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The text.
+            /// Returns the text.
             pub fn into_string(self) -> String {
                 self.0
             }
@@ -230,7 +231,7 @@ macro_rules! text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let parse: fn(String) -> Result<Self, Refused> = $parse;
+                let parse: fn(String) -> Result<Self, InvalidValue> = $parse;
                 parse(String::deserialize(deserializer)?).map_err(D::Error::custom)
             }
         }
@@ -239,7 +240,7 @@ macro_rules! text {
     };
 }
 
-/// Written in place, not as a reference: some clients do not follow references.
+/// Implements an inline JSON schema: some clients do not resolve references.
 macro_rules! schema {
     ($type:ident, $schema:tt) => {
         impl JsonSchema for $type {
@@ -258,43 +259,43 @@ macro_rules! schema {
     };
 }
 
-text!(Title, |it| Self::parse(&it), {
+text!(Title, |text| Self::parse(&text), {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_TITLE,
     "description": "The title: one line.",
 });
-text!(Body, |it| Self::parse(it), {
+text!(Body, |text| Self::parse(text), {
     "type": "string",
     "maxLength": MAX_BODY,
     "description": "The text, plain or Markdown.",
 });
-text!(Tag, |it| Self::parse(&it), {
+text!(Tag, |text| Self::parse(&text), {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_TAG,
-    "description": "A tag. Upper and lower case are different.",
+    "description": "A tag. Case-sensitive.",
 });
-text!(Words, |it| Self::parse(&it), {
+text!(SearchQuery, |text| Self::parse(&text), {
     "type": "string",
     "minLength": 1,
-    "maxLength": MAX_WORDS,
+    "maxLength": MAX_QUERY,
     "description": "What to search for in titles, tags and texts. All words must occur, in any \
-                    grammatical form and order; at most 32 words. \"quotes\" ask for a phrase, OR for one of two, a \
-                    leading - excludes a word.",
+                    grammatical form and order; at most 32 words. \"quotes\" search for a phrase, OR matches \
+                    either of two words, a leading - excludes a word.",
 });
 schema!(Tags, {
     "type": "array",
     "maxItems": MAX_TAGS,
     "items": { "type": "string", "minLength": 1, "maxLength": MAX_TAG },
-    "description": "At most 16 tags of 1 to 40 characters each. Repetitions are dropped.",
+    "description": "At most 16 tags of 1 to 40 characters each. Duplicates are removed.",
 });
 schema!(PageSize, {
     "type": "integer",
     "minimum": 1,
     "maximum": MAX_PAGE,
     "default": DEFAULT_PAGE,
-    "description": "How many notes to return, 1 to 100.",
+    "description": "The number of notes to return, 1 to 100.",
 });
 
 impl<'de> Deserialize<'de> for Tags {
@@ -323,7 +324,7 @@ mod tests {
             (&"ü".repeat(201), "a title has 1 to 200 characters, and this one has 201"),
             (
                 "two\nlines",
-                "a title is one line without control characters, and this one holds U+000A",
+                "a title is one line without control characters, and this one contains U+000A",
             ),
         ] {
             assert_eq!(Title::parse(bad).unwrap_err().to_string(), sentence);
@@ -347,7 +348,7 @@ mod tests {
 
         let many: Vec<String> = (0..17).map(|it| it.to_string()).collect();
         let error = serde_json::from_value::<Tags>(many.into()).unwrap_err().to_string();
-        assert_eq!(error, "a note has at most 16 tags, and these are 17");
+        assert_eq!(error, "a note has at most 16 tags, and this one has 17");
         let error = serde_json::from_str::<Tags>(r#"[""]"#).unwrap_err().to_string();
         assert!(error.starts_with("a tag has 1 to 40 characters, and this one has 0"), "{error}");
     }
@@ -355,13 +356,13 @@ mod tests {
     #[test]
     fn a_search_has_a_limit_of_words() {
         let words = |count| vec!["a"; count].join(" ");
-        assert!(Words::parse(&words(MAX_QUESTION_WORDS)).is_ok());
-        let refused = Words::parse(&words(39)).unwrap_err().to_string();
+        assert!(SearchQuery::parse(&words(MAX_QUERY_WORDS)).is_ok());
+        let refused = SearchQuery::parse(&words(39)).unwrap_err().to_string();
         assert!(refused.contains("at most 32 words, and this one has 39: leave out"), "{refused}");
         for many in ["a.".repeat(40), "数".repeat(40), "-a ".repeat(40), "a or ".repeat(40)] {
-            assert!(Words::parse(&many).is_err(), "{many}");
+            assert!(SearchQuery::parse(&many).is_err(), "{many}");
         }
-        assert!(Words::parse(&"x".repeat(MAX_WORDS)).is_ok());
+        assert!(SearchQuery::parse(&"x".repeat(MAX_QUERY)).is_ok());
     }
 
     #[test]
@@ -374,8 +375,8 @@ mod tests {
     }
 
     #[test]
-    fn schemas_say_the_same_limits() {
-        let schema = |it: Schema| it.to_value();
+    fn schemas_have_the_same_limits() {
+        let schema = |schema: Schema| schema.to_value();
         let mut generator = SchemaGenerator::default();
         let title = schema(Title::json_schema(&mut generator));
         assert_eq!((&title["minLength"], &title["maxLength"]), (&1.into(), &200.into()));

@@ -1,13 +1,16 @@
-//! The statements that change notes, one each, so that the database settles every race. They are
-//! private to the verbs, which publish what they changed.
+//! The statements that change single notes, one per operation, so that the database serializes
+//! concurrent changes. Private to [`super`], whose functions publish what was changed.
 
 use chrono::{DateTime, Utc};
 use mcp::UserId;
-use platform::db;
+use platform::db::{self, Database, Transaction};
 use sea_orm::{ConnectionTrait, QuerySelect as _, sea_query::Expr};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{Changes, Draft, Note, NotesError, index, quota};
+use super::{
+    Changes, Draft, Note, NotesError, index,
+    quota::{self, Amount, QuotaUsage},
+};
 use crate::{
     State,
     entity::{Column, Entity, Model},
@@ -19,7 +22,7 @@ pub(super) async fn insert(
     owner: &UserId,
     draft: Draft,
 ) -> Result<Note, NotesError> {
-    let (db, now) = (state.db_of(owner), state.clock().now());
+    let (db, now) = (state.db_for(owner), state.clock().now());
     let row = Model {
         id: new_id(now),
         owner_sub: owner.as_str().to_owned(),
@@ -29,22 +32,23 @@ pub(super) async fn insert(
         created_at: now,
         updated_at: now,
     };
-    // Before the transaction, since splitting a text into words takes milliseconds.
+    // Built before the transaction begins, because splitting a text into words takes milliseconds.
     let insert = index::insert(db.get_database_backend(), [row.clone()]);
     let transaction = db::begin(&db).await?;
     transaction.execute(&insert).await?;
-    quota::commit(&db, transaction, owner, state.quota()).await?;
+    commit_within_quota(&db, transaction, owner, state.quota()).await?;
     Ok(row.into())
 }
 
-/// Reads the note and changes it in one transaction: what a note is found by follows from all of it.
+/// Reads and changes a note in one transaction: its search index is computed from all of its
+/// fields.
 pub(super) async fn update(
     state: &State,
     owner: &UserId,
     id: NoteId,
     changes: Changes,
 ) -> Result<Note, NotesError> {
-    let (db, now) = (state.db_of(owner), state.clock().now());
+    let (db, now) = (state.db_for(owner), state.clock().now());
     let transaction = db::begin(&db).await?;
     let found = Entity::owned(owner.as_str(), id).lock_exclusive().one(&transaction).await?;
     let mut row = found.ok_or(NotesError::NotFound)?;
@@ -60,7 +64,7 @@ pub(super) async fn update(
         row.tags = tags.into_list();
     }
     Entity::update_owned(owner.as_str(), id)
-        .col_expr(index::search_column(), index::of(db.get_database_backend(), &row))
+        .col_expr(index::search_column(), index::search_value(db.get_database_backend(), &row))
         .col_expr(index::version_column(), Expr::value(index::VERSION))
         .col_expr(Column::Title, Expr::value(row.title.clone()))
         .col_expr(Column::Body, Expr::value(row.body.clone()))
@@ -69,14 +73,29 @@ pub(super) async fn update(
         .exec(&transaction)
         .await?;
     if size_of(&row) > size {
-        quota::commit(&db, transaction, owner, state.quota()).await?;
+        commit_within_quota(&db, transaction, owner, state.quota()).await?;
     } else {
         transaction.commit().await?;
     }
     Ok(row.into())
 }
 
-/// Bytes of a note, for comparison with the same note.
+/// Commits a transaction that created or enlarged notes. Rolls back with [`NotesError::Full`] if it
+/// exceeds the quota.
+async fn commit_within_quota(
+    db: &Database,
+    transaction: Transaction,
+    owner: &UserId,
+    quota: Amount,
+) -> Result<(), NotesError> {
+    if quota::is_exceeded(&transaction, owner, quota).await? {
+        transaction.rollback().await?;
+        return Err(NotesError::Full(QuotaUsage { used: quota::usage(db, owner).await?, quota }));
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// Returns the size of a note in bytes, for comparison with another version of the same note.
 fn size_of(note: &Model) -> usize {
     let tags: usize = note.tags.0.iter().map(String::len).sum();
     note.title.len() + note.body.len() + tags
@@ -90,7 +109,7 @@ pub(super) async fn delete(
     only(Entity::delete_owned(owner.as_str(), id).exec_with_returning(db).await?)
 }
 
-/// The one row that a statement about one id returned, if it did.
+/// Returns the row that a statement about one id returned. `NotFound`: it returned none.
 fn only(rows: Vec<Model>) -> Result<Note, NotesError> {
     rows.into_iter().next().map(Note::from).ok_or(NotesError::NotFound)
 }

@@ -1,12 +1,13 @@
-//! `notes_create`: keeps a new note.
+//! `notes_create`: creates a note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed;
 use crate::{
-    State, scopes,
+    State,
+    errors::tool_error,
+    scopes,
     store::{self, Body, Draft, Note, Tags, Title},
 };
 
@@ -25,7 +26,7 @@ impl Tool<State> for CreateNote {
     const NAME: &'static str = "notes_create";
     const TITLE: &'static str = "Create a note";
     const DESCRIPTION: &'static str = "Creates a note for the user and returns it with its id. \
-        Search first: if a note on the subject exists, update that one instead.";
+        Search first: if a note on the subject exists, update it instead.";
     const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::ADDITIVE;
     type Input = Input;
@@ -33,6 +34,6 @@ impl Tool<State> for CreateNote {
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
         let Input { title, body, tags } = input;
-        store::create(state, call.user(), Draft { title, body, tags }).await.map_err(failed)
+        store::create(state, call.user(), Draft { title, body, tags }).await.map_err(tool_error)
     }
 }

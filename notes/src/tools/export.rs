@@ -1,7 +1,7 @@
-//! `notes_export`: a file of all notes, to be downloaded. A job.
+//! `notes_export`: exports notes to a file that the user can download. Runs as a job.
 //!
-//! An attempt that follows another one starts over: it only reads notes, and the file of the other
-//! one has no address.
+//! A repeated attempt starts from the beginning: an export only reads notes, and the URL of the
+//! file of a failed attempt was never returned.
 
 use std::time::Duration;
 
@@ -16,18 +16,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{retry, to_f64};
+use super::progress::to_f64;
 use crate::{
     State,
+    errors::job_error,
     exports::{self, ExportError, Format},
     scopes,
     store::{self, Tag},
 };
 
-/// How long one attempt may take.
+/// The time limit of one attempt.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How many attempts there are.
+/// The maximum number of attempts.
 const ATTEMPTS: u32 = 5;
 
 pub(super) struct ExportNotes;
@@ -35,33 +36,33 @@ pub(super) struct ExportNotes;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// What the file is to be.
+    /// The format of the file.
     #[serde(default)]
     format: Format,
     /// Only notes with this tag.
     tag: Option<Tag>,
 }
 
-/// The file, for programs. The result holds a link to the resource too.
+/// The structured result. The content of the result also has a link to the resource.
 #[derive(Serialize, JsonSchema)]
-struct Made {
-    /// The address of the file. Whoever has it can download the file, so give it to the user alone.
+struct ExportedFile {
+    /// The URL of the file. Anyone with the URL can download the file, so give it only to the user.
     download_url: String,
-    /// The same file as a resource of this server.
+    /// The URI of the same file as a resource of this server.
     uri: String,
-    /// What the file is called.
+    /// The name of the file.
     file_name: String,
-    /// What is in it.
+    /// The media type of the file.
     media_type: String,
-    /// Its size in bytes.
+    /// The size of the file in bytes.
     bytes: u64,
-    /// How many notes are in it.
+    /// The number of notes in the file.
     notes: u64,
-    /// Until when it can be downloaded.
+    /// When the URL expires.
     expires_at: DateTime<Utc>,
 }
 
-/// A file as a result: structured, as text, and as a link.
+/// The result of an export: structured, as text, and as a link.
 pub(super) struct Output {
     file: Download,
     url: String,
@@ -69,7 +70,7 @@ pub(super) struct Output {
 
 impl ToolOutput for Output {
     fn schema() -> Option<Value> {
-        <Made as ToolOutput>::schema()
+        <ExportedFile as ToolOutput>::schema()
     }
 
     fn into_result(self) -> Result<CallToolResult, serde_json::Error> {
@@ -81,7 +82,7 @@ impl ToolOutput for Output {
             size: Some(file.bytes),
             ..ResourceEntry::new(uri.clone(), file.file_name.clone())
         };
-        let mut result = Made {
+        let mut result = ExportedFile {
             download_url: url,
             uri,
             file_name: file.file_name,
@@ -99,10 +100,10 @@ impl ToolOutput for Output {
 impl Tool<State> for ExportNotes {
     const NAME: &'static str = "notes_export";
     const TITLE: &'static str = "Export notes";
-    const DESCRIPTION: &'static str = "Makes a file of the user's notes: a ZIP of Markdown files, \
-        one JSON document or one Markdown document. Returns an address from which it can be \
-        downloaded for an hour; show it to the user. It runs as a job: if the answer takes too \
-        long, ask jobs_list for it later instead of calling again.";
+    const DESCRIPTION: &'static str = "Exports the user's notes to a file: a ZIP of Markdown files, \
+        one JSON document or one Markdown document. Returns a download URL that is valid for an \
+        hour; show it to the user. It runs as a job: if the result takes too long, get it from \
+        jobs_list later instead of calling again.";
     const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
@@ -116,40 +117,43 @@ impl Tool<State> for ExportNotes {
         Input { format, tag }: Input,
     ) -> Result<Output, ToolError> {
         let total =
-            store::count(&state.db_of(call.user()).in_job(), call.user(), tag.as_ref()).await;
-        let total = to_f64(total.map_err(|it| failed(it.into()))?);
-        let mut export = exports::begin(state, call.caller(), format, tag).await.map_err(failed)?;
+            store::count(&state.db_for(call.user()).in_job(), call.user(), tag.as_ref()).await;
+        let total = to_f64(total.map_err(|error| export_error(error.into()))?);
+        let mut export =
+            exports::begin(state, call.caller(), format, tag).await.map_err(export_error)?;
         loop {
             let done = match export.write_page(state).await {
                 Ok(Some(done)) => done,
                 Ok(None) => break,
                 Err(error) => {
                     export.discard().await;
-                    return Err(failed(error));
+                    return Err(export_error(error));
                 }
             };
             let message = format!("Exported {}", counted(done, "note", "notes"));
-            // A note that came meanwhile is no reason to go beyond the total.
+            // Notes that are created during the export must not raise the progress above the total.
             call.progress(to_f64(done).min(total), Some(total), Some(&message)).await;
         }
-        let (file, url) = export.finish().await.map_err(failed)?;
+        let (file, url) = export.finish().await.map_err(export_error)?;
         Ok(Output { file, url })
     }
 }
 
-fn failed(error: ExportError) -> ToolError {
-    const AWAY: &str = "The notes cannot be exported at the moment.";
+fn export_error(error: ExportError) -> ToolError {
+    const UNAVAILABLE: &str = "The notes temporarily cannot be exported.";
     match error {
         ExportError::Download(DownloadError::TooLarge) => ToolError::Failed(format!(
-            "The notes are more than {} MB. Export them tag by tag, with `tag`.",
+            "The export is larger than {} MB, the maximum. Export the notes of one `tag` at a time.",
             downloads::MAX_BYTES >> 20
         )),
-        // Its row expired, or the account was deleted: a new attempt says which.
-        ExportError::Download(DownloadError::NotFound) => ToolError::Unavailable(AWAY.into()),
-        ExportError::Notes(error) => retry(error, AWAY),
+        // The row of the file expired, or the account was deleted. A new attempt finds out which.
+        ExportError::Download(DownloadError::NotFound) => {
+            ToolError::Unavailable(UNAVAILABLE.into())
+        }
+        ExportError::Notes(error) => job_error(error, UNAVAILABLE),
         ExportError::Download(DownloadError::Failed(
             error @ (Failure::Unavailable(_) | Failure::Busy(_)),
-        )) => retry(error.into(), AWAY),
+        )) => job_error(error.into(), UNAVAILABLE),
         error => ToolError::internal(error),
     }
 }

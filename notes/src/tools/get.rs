@@ -1,12 +1,13 @@
-//! `notes_get`: one note, whole.
+//! `notes_get`: returns a note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed_for;
 use crate::{
-    State, scopes,
+    State,
+    errors::tool_error_for_note,
+    scopes,
     store::{self, Note, NoteRef},
 };
 
@@ -15,7 +16,7 @@ pub(super) struct GetNote;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    /// The id of the note, as returned by `notes_list` or `notes_search`, or its resource URI.
     id: NoteRef,
 }
 
@@ -31,6 +32,8 @@ impl Tool<State> for GetNote {
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
         let NoteRef(id) = input.id;
-        store::get(&state.db_of(call.user()), call.user(), id).await.map_err(failed_for(id))
+        store::get(&state.db_for(call.user()), call.user(), id)
+            .await
+            .map_err(tool_error_for_note(id))
     }
 }

@@ -1,8 +1,9 @@
-//! `notes_import`: keeps the notes of a document, thousands if need be.
+//! `notes_import`: imports the notes of a document, possibly thousands.
 //!
-//! A job. Each batch of notes is committed together with the checkpoint that says so, so that an
-//! attempt that follows another one goes on behind the last batch, and one that was taken for dead
+//! Runs as a job. Each batch of notes is committed together with the checkpoint that records it. A
+//! repeated attempt therefore resumes after the last batch, and an attempt whose lease has expired
 //! cannot write any more.
+//!
 
 use std::time::Duration;
 
@@ -20,31 +21,33 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{retry, to_f64};
+use super::progress::to_f64;
 use crate::{
-    State, exports, scopes,
+    State,
+    errors::job_error,
+    exports, scopes,
     store::{
         NotesError,
-        import::{BATCH_NOTES, Conflict, Ids, Import},
-        quota::{self, Used},
+        import::{BATCH_NOTES, Conflict, Import, ImportIds},
+        quota::{self, QuotaUsage},
     },
-    transfer::{self, Document, Form, MAX_BYTES},
+    transfer::{self, Document, DocumentFormat, MAX_BYTES},
 };
 
-/// How long one attempt may take: a large document on a busy database.
+/// The time limit of one attempt, enough for a large document and a busy database.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How many attempts there are. Each goes on where the last one ended.
+/// The maximum number of attempts. Each resumes where the previous one ended.
 const ATTEMPTS: u32 = 10;
 
-/// What fetching a document may cost.
+/// The limits for fetching a document.
 const FETCH: Bounds = Bounds {
     time: Duration::from_secs(30),
     bytes: MAX_BYTES,
     accept: "application/json, text/markdown, application/zip, text/plain;q=0.9, */*;q=0.1",
 };
 
-/// Titles that a question names.
+/// The maximum number of titles in the question to the user.
 const SHOWN_TITLES: usize = 5;
 
 pub(super) struct ImportNotes;
@@ -52,14 +55,14 @@ pub(super) struct ImportNotes;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// The document itself. Give either this or `url`.
+    /// The document itself. Set either this or `url`.
     text: Option<String>,
-    /// Where the document is: a public https URL, or the `download_url` or `uri` that
-    /// `notes_export` returned. Give either this or `text`.
+    /// The URL of the document: a public https URL, or the `download_url` or `uri` that
+    /// `notes_export` returned. Set either this or `text`.
     #[schemars(length(max = 2048))]
     url: Option<String>,
-    /// What the document is written in. Leave it out to have it found out.
-    format: Option<Form>,
+    /// The format of the document. Leave it out to detect it.
+    format: Option<DocumentFormat>,
     /// What to do with notes whose title the user already has.
     #[serde(default)]
     on_conflict: OnConflict,
@@ -69,18 +72,18 @@ pub(super) struct Input {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum OnConflict {
-    /// Ask the user, once for all; `skip` where the client cannot ask.
+    /// Ask the user, once for all notes; `skip` if the client does not support elicitation.
     #[default]
     Ask,
-    /// Leave the new notes away.
+    /// Skip the new notes.
     Skip,
-    /// Replace text and tags of the old notes.
+    /// Replace text and tags of the existing notes.
     Replace,
     /// Keep both.
     KeepBoth,
 }
 
-/// What the user is asked.
+/// The form with the question to the user.
 #[derive(Deserialize, JsonSchema)]
 struct Decision {
     /// What to do with notes whose title you already have.
@@ -97,30 +100,30 @@ enum Choice {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Output {
-    /// How many notes the document holds.
+    /// The number of notes in the document.
     total: usize,
-    /// How many are new now.
+    /// The number of created notes.
     created: usize,
-    /// How many notes were replaced.
+    /// The number of replaced notes.
     replaced: usize,
-    /// How many were left away because their title was there.
+    /// The number of notes that were skipped because their title already existed.
     skipped: usize,
     /// Why nothing was imported.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// What of the document had to change or was left out, note by note. Tell the user.
+    /// What was changed or left out during the import, note by note. Tell the user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
-    /// How many warnings are not in `warnings`.
+    /// The number of further warnings that are not in `warnings`.
     #[serde(skip_serializing_if = "is_zero")]
     more_warnings: usize,
 }
 
-/// How far an import is.
+/// The progress of an import.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Checkpoint {
-    ids: Ids,
-    /// Of the document: another one under the same address is not gone on with.
+    ids: ImportIds,
+    /// The hash of the document. The import does not resume if the URL returns another document.
     hash: String,
     conflict: Conflict,
     next: usize,
@@ -132,13 +135,13 @@ struct Checkpoint {
 impl Tool<State> for ImportNotes {
     const NAME: &'static str = "notes_import";
     const TITLE: &'static str = "Import notes";
-    const DESCRIPTION: &'static str = "Creates many notes at once from Markdown or JSON, given as \
-        text, or from a Markdown, JSON or ZIP file at a URL: a file that notes_export has made, or \
-        the export of another program (Obsidian, Notion, Joplin, Evernote by evernote2md, Apple \
+    const DESCRIPTION: &'static str = "Creates many notes at once from Markdown or JSON in `text`, or \
+        from a Markdown, JSON or ZIP file at a `url`: a file that notes_export has created, or the \
+        export of another program (Obsidian, Notion, Joplin, Evernote by evernote2md, Apple \
         Notes, Bear, Standard Notes, Google Keep, Simplenote). Up to 20,000 notes and 16 MB (4 MB \
-        as text, 32 MB unpacked). What a note has no place for stays in its text and is named in \
-        `warnings`. It runs as a job: if the answer takes too long, ask jobs_list for it later \
-        instead of calling again.";
+        as text, 32 MB unpacked). Fields that notes do not have are kept in the text and \
+        listed in `warnings`. It runs as a job: if the result takes too long, get it from jobs_list \
+        later instead of calling again.";
     const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
         read_only_hint: Some(false),
@@ -151,27 +154,27 @@ impl Tool<State> for ImportNotes {
     type Output = Output;
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Output, ToolError> {
-        let begun: Option<Checkpoint> = call.checkpoint();
-        let document = document(call, state, &input).await?;
+        let previous: Option<Checkpoint> = call.checkpoint();
+        let document = load_document(call, state, &input).await?;
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&document));
-        if let Some(begun) = begun.as_ref().filter(|it| it.hash != hash) {
+        if let Some(previous) = previous.as_ref().filter(|previous| previous.hash != hash) {
             return Err(ToolError::Failed(format!(
-                "The document at the URL has changed while it was imported. Before \
+                "The document at the URL has changed during the import. Before \
                  that, {} created and {} replaced. Import it again with `on_conflict` set to `skip`.",
-                were(begun.created),
-                were(begun.replaced)
+                notes_were(previous.created),
+                notes_were(previous.replaced)
             )));
         }
         let Document { notes, mut warnings, more_warnings } = read(document, input.format).await?;
         let now = state.clock().now();
-        let ids = match &begun {
-            Some(begun) => begun.ids.clone(),
-            None => Ids { seed: seed(call), begun_at: now },
+        let ids = match &previous {
+            Some(previous) => previous.ids.clone(),
+            None => ImportIds { seed: import_seed(call), begun_at: now },
         };
         let import = Import::new(call.user().clone(), ids.clone(), notes);
-        let mut checkpoint = match begun {
-            Some(begun) => begun,
-            None => match decide(call, state, &import, input.on_conflict).await? {
+        let mut checkpoint = match previous {
+            Some(previous) => previous,
+            None => match resolve_conflicts(call, state, &import, input.on_conflict).await? {
                 Ok(conflict) => {
                     Checkpoint { ids, hash, conflict, next: 0, created: 0, replaced: 0, skipped: 0 }
                 }
@@ -191,7 +194,7 @@ impl Tool<State> for ImportNotes {
         };
         let total = import.len();
         while checkpoint.next < total {
-            checkpoint = batch(call, state, &import, checkpoint).await?;
+            checkpoint = write_batch(call, state, &import, checkpoint).await?;
             let message =
                 format!("Imported {} of {}", checkpoint.next, counted(total, "note", "notes"));
             call.progress(to_f64(checkpoint.next), Some(to_f64(total)), Some(&message)).await;
@@ -201,154 +204,153 @@ impl Tool<State> for ImportNotes {
             warnings.push(format!(
                 "{} skipped, because the user already has notes with the same titles. To import \
                  them as well, set `on_conflict` to `replace` or `keep_both`.",
-                were(skipped)
+                notes_were(skipped)
             ));
         }
         Ok(Output { total, created, replaced, skipped, reason: None, warnings, more_warnings })
     }
 }
 
-/// Writes the next batch and says so, in one transaction, and then tells subscribers.
-async fn batch(
+/// Writes the next batch and its checkpoint in one transaction, then notifies subscribers.
+async fn write_batch(
     call: &Call,
     state: &State,
     import: &Import,
     mut checkpoint: Checkpoint,
 ) -> Result<Checkpoint, ToolError> {
-    let failed = |error: NotesError| retry(error, "The notes cannot be written at the moment.");
-    let (db, quota) = (state.db_of(call.user()).in_job(), state.quota());
-    let mut most = BATCH_NOTES;
-    let (transaction, written) = loop {
-        let transaction = db::begin_patiently(&db).await.map_err(|it| failed(it.into()))?;
+    let failed = |error: NotesError| job_error(error, "The notes temporarily cannot be saved.");
+    let (db, quota) = (state.db_for(call.user()).in_job(), state.quota());
+    let mut limit = BATCH_NOTES;
+    let (transaction, result) = loop {
+        let transaction = db::begin_patiently(&db).await.map_err(|error| failed(error.into()))?;
         let now = state.clock().now();
-        let written =
-            import.write(&transaction, now, checkpoint.next, most, checkpoint.conflict).await;
-        let written = written.map_err(failed)?;
-        let has_written = written.created > 0 || !written.replaced.is_empty();
+        let result =
+            import.write(&transaction, now, checkpoint.next, limit, checkpoint.conflict).await;
+        let result = result.map_err(failed)?;
+        let has_written = result.created > 0 || !result.replaced.is_empty();
         if !has_written
             || !quota::is_exceeded(&transaction, call.user(), quota)
                 .await
-                .map_err(|it| failed(it.into()))?
+                .map_err(|error| failed(error.into()))?
         {
-            break (transaction, written);
+            break (transaction, result);
         }
-        transaction.rollback().await.map_err(|it| failed(it.into()))?;
-        // What fits is kept, to the last note.
-        let tried = written.next - checkpoint.next;
+        transaction.rollback().await.map_err(|error| failed(error.into()))?;
+        // Smaller batches fill the quota to the last note that fits.
+        let tried = result.next - checkpoint.next;
         if tried <= 1 {
-            let used = quota::usage(&db, call.user()).await.map_err(|it| failed(it.into()))?;
-            return Err(full(import, &checkpoint, &Used { used, quota }));
+            let used =
+                quota::usage(&db, call.user()).await.map_err(|error| failed(error.into()))?;
+            return Err(quota_exceeded(import, &checkpoint, &QuotaUsage { used, quota }));
         }
-        most = tried / 2;
+        limit = tried / 2;
     };
-    checkpoint.next = written.next;
-    checkpoint.created += written.created;
-    checkpoint.replaced += written.replaced.len();
-    checkpoint.skipped += written.skipped;
+    checkpoint.next = result.next;
+    checkpoint.created += result.created;
+    checkpoint.replaced += result.replaced.len();
+    checkpoint.skipped += result.skipped;
     jobs::checkpoint_of(call, &transaction, &checkpoint).await?;
-    transaction.commit().await.map_err(|it| failed(it.into()))?;
-    if written.created > 0 || !written.replaced.is_empty() {
-        state.many_notes_changed(call.user(), &written.replaced).await;
+    transaction.commit().await.map_err(|error| failed(error.into()))?;
+    if result.created > 0 || !result.replaced.is_empty() {
+        state.notes_imported(call.user(), &result.replaced).await;
     }
     Ok(checkpoint)
 }
 
-/// What is said when no further note of the document may be kept.
-fn full(import: &Import, checkpoint: &Checkpoint, used: &Used) -> ToolError {
-    let left = import.len() - checkpoint.next;
+/// Returns the error when the quota allows no further note of the document.
+fn quota_exceeded(import: &Import, checkpoint: &Checkpoint, usage: &QuotaUsage) -> ToolError {
+    let remaining = import.len() - checkpoint.next;
     ToolError::Failed(format!(
-        "The user's notes are full: {used}. Of the document, {} created and {} replaced; the last {}, \
-         from {} on, {} not imported. Delete notes that are no longer needed, then import the document \
-         again with `on_conflict` set to `skip`: what is there already is left alone.",
-        were(checkpoint.created),
-        were(checkpoint.replaced),
-        counted(left, "note", "notes"),
+        "The user's quota is exhausted: {usage}. Of the document, {} created and {} replaced; the \
+         last {}, from {} on, {} not imported. Delete notes that are no longer needed, then import \
+         the document again with `on_conflict` set to `skip`: existing notes are not changed.",
+        notes_were(checkpoint.created),
+        notes_were(checkpoint.replaced),
+        counted(remaining, "note", "notes"),
         quoted(import.title(checkpoint.next)),
-        if left == 1 { "was" } else { "were" }
+        if remaining == 1 { "was" } else { "were" }
     ))
 }
 
-/// What the ids of new notes follow from: the same in every attempt.
-fn seed(call: &Call) -> String {
+/// Returns the seed of the ids of new notes, which is the same in every attempt.
+fn import_seed(call: &Call) -> String {
     match call.attempt() {
         Some((job, _)) => job.to_string(),
         None => uuid::Uuid::new_v4().to_string(),
     }
 }
 
-/// The document, from where the input says.
-async fn document(call: &Call, state: &State, input: &Input) -> Result<Vec<u8>, ToolError> {
+/// Returns the document from `text` or `url`.
+async fn load_document(call: &Call, state: &State, input: &Input) -> Result<Vec<u8>, ToolError> {
     match (&input.text, &input.url) {
         (Some(text), None) => Ok(text.clone().into_bytes()),
         (None, Some(url)) => fetch(call, state, url).await,
-        _ => Err(ToolError::Input(
-            "Give the document in `text`, or its address in `url`: one of the two.".into(),
-        )),
+        _ => Err(ToolError::Input("Set exactly one of `text` and `url`.".into())),
     }
 }
 
-/// Fetches a document from a public address, or reads it from an export of this server.
+/// Fetches a document from a public URL, or reads it from an export of this server.
 async fn fetch(call: &Call, state: &State, url: &str) -> Result<Vec<u8>, ToolError> {
     if let Some(export) = exports::find(state, call.user(), url.trim()).await {
-        return exported(state, export).await;
+        return read_export(state, export).await;
     }
     let own_host = state.public_url().host();
     let address = Address::parse(url, own_host).map_err(|error| {
         ToolError::Input(format!(
-            "The document cannot be fetched from this `url`: {error}. Give a public https URL, or \
+            "The document cannot be fetched from this `url`: {error}. Use a public https URL, or pass \
              the document itself in `text`."
         ))
     })?;
-    // Neither the person's own rate limit nor a site that they name is a failure of this server: when
-    // the attempts are used up, the tool answers with it.
-    let again = |message: String| {
+    // A rate limit of the user or an unreachable site is not a failure of this server, so the last
+    // attempt returns it as an ordinary tool error.
+    let failure = |message: String| {
         if call.is_last_attempt() { ToolError::Failed(message) } else { ToolError::Retry(message) }
     };
     if !state.limiter().check(&limits::IMPORT, call.user().as_str()).await.is_allowed() {
-        return Err(again(
-            "Too many documents were fetched within a minute. Try again in a minute.".into(),
+        return Err(failure(
+            "You have fetched too many documents within a minute. Try again in a minute.".into(),
         ));
     }
     let host = address.host();
-    let refused = |error: FetchError| match error {
+    let fetch_error = |error: FetchError| match error {
         FetchError::Ours => ToolError::Unavailable(
-            "Documents cannot be fetched at the moment. Give the document itself in `text`.".into(),
+            "Documents temporarily cannot be fetched. Pass the document itself in `text`.".into(),
         ),
-        FetchError::Unreachable(why) => again(format!(
-            "This server could not fetch the document from {host}: {why}. Check the address, or \
-             give the document itself in `text`."
+        FetchError::Unreachable(why) => failure(format!(
+            "This server could not fetch the document from {host}: {why}. Check the URL, or pass the \
+             document itself in `text`."
         )),
         FetchError::Status(status) if status.is_server_error() || status.as_u16() == 429 => {
-            again(format!("{host} does not give the document: it answers {status}."))
+            failure(format!("{host} did not return the document: it responded with {status}."))
         }
         FetchError::Status(status) => ToolError::Failed(format!(
-            "{host} does not give the document: it answers {status}, and redirects are not \
-             followed. Give the address that it is really at, or the document itself in `text`."
+            "{host} did not return the document: it responded with {status}, and redirects are not \
+             followed. Use the final URL of the document, or pass the document itself in `text`."
         )),
         FetchError::TooLarge => too_large(),
     };
-    let answer = state.fetcher().get(address.as_str(), FETCH).await.map_err(refused)?;
-    answer.body().await.map_err(refused)
+    let response = state.fetcher().get(address.as_str(), FETCH).await.map_err(fetch_error)?;
+    response.body().await.map_err(fetch_error)
 }
 
-/// A file that `notes_export` has made.
-async fn exported(
+/// Reads a file that `notes_export` has created.
+async fn read_export(
     state: &State,
     export: Result<Download, DownloadError>,
 ) -> Result<Vec<u8>, ToolError> {
     let failed = |error: DownloadError| match error {
         DownloadError::NotFound => ToolError::Failed(
-            "There is no export at this address, or it has expired: exports are kept for an hour. \
-             Export the notes again, or give the document itself in `text`."
+            "There is no export at this URL, or it has expired: exports are kept for an hour. \
+             Export the notes again, or pass the document itself in `text`."
                 .into(),
         ),
         DownloadError::Failed(Failure::Internal(error)) => ToolError::internal(error),
         error => {
             tracing::warn!(
                 dependency = error.dependency(), error = %error,
-                "Could not read an export to import it; the job retries: {error}"
+                "Could not read an export that is to be imported; the job will be retried"
             );
-            ToolError::Unavailable("The export cannot be read at the moment.".into())
+            ToolError::Unavailable("The export temporarily cannot be read.".into())
         }
     };
     state
@@ -360,25 +362,29 @@ async fn exported(
 }
 
 fn too_large() -> ToolError {
-    ToolError::Failed(format!("The document is larger than {} MB. Split it.", MAX_BYTES >> 20))
+    ToolError::Failed(format!(
+        "The document is larger than {} MB, the maximum. Split it.",
+        MAX_BYTES >> 20
+    ))
 }
 
-/// Reading megabytes takes a while, and other calls run on this thread too.
-async fn read(document: Vec<u8>, form: Option<Form>) -> Result<Document, ToolError> {
-    tokio::task::spawn_blocking(move || transfer::read(&document, form))
+/// Parses the document on a blocking thread: it may have megabytes.
+async fn read(document: Vec<u8>, format: Option<DocumentFormat>) -> Result<Document, ToolError> {
+    tokio::task::spawn_blocking(move || transfer::read(&document, format))
         .await
         .map_err(ToolError::internal)?
         .map_err(|error| ToolError::Input(format!("Nothing was imported: {error}.")))
 }
 
-/// What to do with notes whose title is there, or why nothing is to be done at all.
-async fn decide(
+/// Returns how to handle notes whose title already exists. `Ok(Err(reason))`: nothing is to be
+/// imported.
+async fn resolve_conflicts(
     call: &Call,
     state: &State,
     import: &Import,
-    wish: OnConflict,
+    on_conflict: OnConflict,
 ) -> Result<Result<Conflict, &'static str>, ToolError> {
-    match wish {
+    match on_conflict {
         OnConflict::Skip => return Ok(Ok(Conflict::Skip)),
         OnConflict::Replace => return Ok(Ok(Conflict::Replace)),
         OnConflict::KeepBoth => return Ok(Ok(Conflict::KeepBoth)),
@@ -388,28 +394,28 @@ async fn decide(
         OnConflict::Ask => {}
     }
     let titles = import
-        .conflicts(&state.db_of(call.user()).in_job())
+        .conflicts(&state.db_for(call.user()).in_job())
         .await
-        .map_err(|it| retry(it, "The notes cannot be read at the moment."))?;
+        .map_err(|error| job_error(error, "The notes are temporarily unavailable."))?;
     if titles.is_empty() {
-        // One that comes into being meanwhile is left as it is.
+        // Notes that are created concurrently are not changed.
         return Ok(Ok(Conflict::Skip));
     }
     Ok(match call.elicit::<Decision>("existing", question(&titles, import.len()))? {
         Elicited::Accepted(Decision { existing: Choice::Skip }) => Ok(Conflict::Skip),
         Elicited::Accepted(Decision { existing: Choice::Replace }) => Ok(Conflict::Replace),
         Elicited::Accepted(Decision { existing: Choice::KeepBoth }) => Ok(Conflict::KeepBoth),
-        Elicited::Declined => Err("The user said no."),
-        Elicited::Cancelled => Err("The user closed the question without deciding."),
+        Elicited::Declined => Err("The user declined."),
+        Elicited::Cancelled => Err("The user closed the question without answering."),
     })
 }
 
-fn were(notes: usize) -> String {
+fn notes_were(notes: usize) -> String {
     counted(notes, "note was", "notes were")
 }
 
 fn question(titles: &[&str], total: usize) -> String {
-    let shown: Vec<_> = titles.iter().take(SHOWN_TITLES).map(|it| quoted(it)).collect();
+    let shown: Vec<_> = titles.iter().take(SHOWN_TITLES).map(|title| quoted(title)).collect();
     let more = match titles.len().saturating_sub(SHOWN_TITLES) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -419,8 +425,8 @@ fn question(titles: &[&str], total: usize) -> String {
         _ => ("notes titled", "those"),
     };
     format!(
-        "You are about to import {}. You already have {existing} {}{more}. Skip {those}, replace what \
-         you have, or keep both?",
+        "You are about to import {}. You already have {existing} {}{more}. Skip {those}, replace the \
+         existing ones, or keep both?",
         counted(total, "note", "notes"),
         shown.join(", ")
     )
@@ -452,7 +458,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_reads_back() {
-        let ids = Ids { seed: "job".into(), begun_at: chrono::DateTime::UNIX_EPOCH };
+        let ids = ImportIds { seed: "job".into(), begun_at: chrono::DateTime::UNIX_EPOCH };
         let checkpoint = Checkpoint {
             ids: ids.clone(),
             hash: "a hash".into(),

@@ -1,12 +1,13 @@
-//! `notes_list`: the newest notes, page by page.
+//! `notes_list`: lists notes page by page, newest first.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed;
 use crate::{
-    State, scopes,
+    State,
+    errors::tool_error,
+    scopes,
     store::{self, Cursor, Listing, Page, PageSize, Tag},
 };
 
@@ -37,6 +38,6 @@ impl Tool<State> for ListNotes {
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Page, ToolError> {
         let Input { limit, cursor, tag } = input;
         let listing = Listing { limit, cursor, tag };
-        store::list(&state.db_of(call.user()), call.user(), listing).await.map_err(failed)
+        store::list(&state.db_for(call.user()), call.user(), listing).await.map_err(tool_error)
     }
 }

@@ -4,10 +4,11 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed;
 use crate::{
-    State, scopes,
-    store::{self, Hits, PageSize, Words},
+    State,
+    errors::tool_error,
+    scopes,
+    store::{self, Hits, PageSize, SearchQuery},
 };
 
 pub(super) struct SearchNotes;
@@ -16,8 +17,8 @@ pub(super) struct SearchNotes;
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
     /// Words that must all occur, in any form. "In quotes" for a phrase, OR between alternatives,
-    /// -word to exclude.
-    query: Words,
+    /// -word to exclude a word.
+    query: SearchQuery,
     #[serde(default)]
     limit: PageSize,
 }
@@ -33,6 +34,6 @@ impl Tool<State> for SearchNotes {
     type Output = Hits;
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Hits, ToolError> {
-        store::find(state, call.user(), &input.query, input.limit).await.map_err(failed)
+        store::find(state, call.user(), &input.query, input.limit).await.map_err(tool_error)
     }
 }

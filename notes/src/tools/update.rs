@@ -1,12 +1,13 @@
-//! `notes_update`: changes parts of a note.
+//! `notes_update`: changes a note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed_for;
 use crate::{
-    State, scopes,
+    State,
+    errors::tool_error_for_note,
+    scopes,
     store::{self, Body, Changes, Note, NoteRef, Tags, Title},
 };
 
@@ -15,7 +16,7 @@ pub(super) struct UpdateNote;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    /// The id of the note, as returned by `notes_list` or `notes_search`, or its resource URI.
     id: NoteRef,
     title: Option<Title>,
     body: Option<Body>,
@@ -25,9 +26,9 @@ pub(super) struct Input {
 impl Tool<State> for UpdateNote {
     const NAME: &'static str = "notes_update";
     const TITLE: &'static str = "Change a note";
-    const DESCRIPTION: &'static str = "Changes a note and returns it. What you leave out (or \
-        send as null or empty text) stays as it is; `body` and `tags` replace the old ones as a \
-        whole, so read the note first.";
+    const DESCRIPTION: &'static str = "Changes a note and returns it. Fields that you \
+        leave out (or send as null or empty text) stay unchanged; `body` and `tags` replace the \
+        old ones entirely, so read the note first.";
     const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
     type Input = Input;
@@ -38,10 +39,10 @@ impl Tool<State> for UpdateNote {
         let changes = Changes { title, body, tags };
         if changes == Changes::default() {
             return Err(ToolError::Input(
-                "Nothing to change: give at least one of `title`, `body` and `tags`. An empty text \
-                 counts as left out.".into(),
+                "There is nothing to change: set at least one of `title`, `body` and `tags`. Empty \
+                 text counts as left out.".into(),
             ));
         }
-        store::update(state, call.user(), id, changes).await.map_err(failed_for(id))
+        store::update(state, call.user(), id, changes).await.map_err(tool_error_for_note(id))
     }
 }

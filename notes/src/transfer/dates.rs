@@ -1,12 +1,13 @@
-//! Points in time as programs and people write them. Without a zone, a time is UTC.
+//! Parses dates and times in the formats of common programs and of people. Without a time zone, a
+//! time is UTC.
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use serde_json::Value;
 
-/// The last second of the year 9999: later times cannot be stored by both databases.
+/// The last second of the year 9999: not both databases can store later times.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Longer texts are prose.
+/// The maximum length of a date, in bytes. Longer texts are prose.
 const MAX_LENGTH: usize = 100;
 
 const MONTHS: [&str; 12] = [
@@ -27,10 +28,10 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] =
     ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
-/// Words that stand in dates and say nothing.
+/// Words in dates that have no meaning.
 const FILLERS: [&str; 4] = ["at", "on", "of", "the"];
 
-/// Unambiguous abbreviations of time zones, and their offsets in hours.
+/// Abbreviations of time zones and their offsets in hours, without ambiguous ones.
 const ZONES: [(&str, i32); 25] = [
     ("z", 0),
     ("utc", 0),
@@ -59,17 +60,17 @@ const ZONES: [(&str, i32); 25] = [
     ("hst", -10),
 ];
 
-/// The text is not a date in any known form, or not one from 1970 to 9999.
+/// The text is not a date in a supported format, or not between 1970 and 9999.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotADate;
 
-/// Reads a date from a value of front matter or JSON. `Ok(None)`: the value is empty.
+/// Parses a date from a value of front matter or JSON. `Ok(None)`: the value is empty.
 pub(super) fn read(value: &Value) -> Result<Option<DateTime<Utc>>, NotADate> {
     let text = match value {
         Value::Null => return Ok(None),
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
-        // A list of one, as some property editors write it.
+        // A list with one element, as written by some property editors.
         Value::Array(items) if items.len() == 1 => return read(&items[0]),
         Value::Array(items) if items.is_empty() => return Ok(None),
         _ => return Err(NotADate),
@@ -82,36 +83,40 @@ pub(super) fn read(value: &Value) -> Result<Option<DateTime<Utc>>, NotADate> {
     if (0..=LAST_SECOND).contains(&time.timestamp()) { Ok(Some(time)) } else { Err(NotADate) }
 }
 
-/// The text without quotes and brackets around it, as in `[[2026-01-31]]` or `<2026-01-31 Sat>`.
+/// Removes surrounding quotes and brackets, as in `[[2026-01-31]]` or `<2026-01-31 Sat>`.
 fn bare(text: &str) -> &str {
-    text.trim_matches(|it: char| it.is_whitespace() || "\"'`[]<>@".contains(it))
+    text.trim_matches(|character: char| {
+        character.is_whitespace() || "\"'`[]<>@".contains(character)
+    })
 }
 
 fn parse(text: &str) -> Option<DateTime<Utc>> {
     if text.len() > MAX_LENGTH {
         return None;
     }
-    if text.starts_with(|it: char| it.is_ascii_digit())
-        && text.chars().all(|it| it.is_ascii_digit() || it == '.')
+    if text.starts_with(|character: char| character.is_ascii_digit())
+        && text.chars().all(|character| character.is_ascii_digit() || character == '.')
         && text.matches('.').count() <= 1
     {
         return number(text);
     }
     DateTime::parse_from_rfc3339(text)
         .or_else(|_error| DateTime::parse_from_rfc2822(text))
-        .map(|it| it.to_utc())
+        .map(|time| time.to_utc())
         .ok()
         .or_else(|| Parts::read(text)?.resolve())
 }
 
-/// Digits alone: a date without separators, or the time since 1970.
+/// Parses digits: a date without separators, or a Unix time in seconds to nanoseconds.
 fn number(text: &str) -> Option<DateTime<Utc>> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let compact = match whole.len() {
         4 => {
             NaiveDate::parse_from_str(&format!("{whole}0101"), "%Y%m%d").ok()?.and_hms_opt(0, 0, 0)
         }
-        8 => NaiveDate::parse_from_str(whole, "%Y%m%d").ok().and_then(|it| it.and_hms_opt(0, 0, 0)),
+        8 => NaiveDate::parse_from_str(whole, "%Y%m%d")
+            .ok()
+            .and_then(|date| date.and_hms_opt(0, 0, 0)),
         12 => NaiveDateTime::parse_from_str(&format!("{whole}00"), "%Y%m%d%H%M%S").ok(),
         14 => NaiveDateTime::parse_from_str(whole, "%Y%m%d%H%M%S").ok(),
         _ => None,
@@ -134,25 +139,25 @@ fn number(text: &str) -> Option<DateTime<Utc>> {
     }
 }
 
-/// What the words of a date say.
+/// The components of a date that have been recognized.
 #[derive(Debug, Default)]
 struct Parts {
-    /// Numbers in their order, and how many digits each has.
+    /// The numbers in their order, each with its number of digits.
     numbers: Vec<(u32, usize)>,
     month: Option<u32>,
     time: Option<NaiveTime>,
-    /// Whether "AM" or "PM" stands in the text.
+    /// `Some(true)`: the text has "PM". `Some(false)`: it has "AM".
     afternoon: Option<bool>,
     offset: Option<i32>,
     has_dots: bool,
 }
 
 impl Parts {
-    /// `None`: a word of the text belongs to no date.
+    /// Recognizes the words of a text. `None`: a word is not part of a date.
     fn read(text: &str) -> Option<Self> {
         let mut parts = Self::default();
         let text = plain(text);
-        // `GMT+0200 (Central European Summer Time)` says the zone twice.
+        // `GMT+0200 (Central European Summer Time)` has the zone twice.
         let (text, comment) = text.split_once('(').unwrap_or((&text, ""));
         for word in text.split_whitespace() {
             parts.word(word)?;
@@ -174,9 +179,9 @@ impl Parts {
             let month = u32::try_from(month + 1).ok()?;
             return self.month.replace(month).is_none().then_some(());
         }
-        let digits = word.find(|it: char| !it.is_ascii_digit()).unwrap_or(word.len());
+        let digits = word.find(|character: char| !character.is_ascii_digit()).unwrap_or(word.len());
         if digits == word.len() && digits == 8 && self.numbers.is_empty() {
-            // 20260131T120000Z
+            // For example 20260131T120000Z.
             let part = |range: std::ops::Range<usize>| word.get(range)?.parse().ok();
             self.numbers = vec![(part(0..4)?, 4), (part(4..6)?, 2), (part(6..8)?, 2)];
             return Some(());
@@ -187,7 +192,7 @@ impl Parts {
             self.time = Some(NaiveTime::parse_from_str(clock, format).ok()?);
             return if rest.is_empty() { Some(()) } else { self.word(rest) };
         }
-        if word.contains(':') && word.starts_with(|it: char| it.is_ascii_digit()) {
+        if word.contains(':') && word.starts_with(|character: char| character.is_ascii_digit()) {
             return self.clock(word);
         }
         if let Some(afternoon) = meridiem(word) {
@@ -201,28 +206,30 @@ impl Parts {
         self.date(word)
     }
 
-    /// `16:40:00.5+02:00`, `4:40pm`.
+    /// Parses a time such as `16:40:00.5+02:00` or `4:40pm`.
     fn clock(&mut self, word: &str) -> Option<()> {
         let end = word
-            .find(|it: char| !(it.is_ascii_digit() || it == ':' || it == '.'))
+            .find(|character: char| {
+                !(character.is_ascii_digit() || character == ':' || character == '.')
+            })
             .unwrap_or(word.len());
         let (clock, rest) = word.split_at(end);
         let time = ["%H:%M:%S%.f", "%H:%M"]
             .iter()
-            .find_map(|it| NaiveTime::parse_from_str(clock, it).ok())?;
+            .find_map(|format| NaiveTime::parse_from_str(clock, format).ok())?;
         if self.time.replace(time).is_some() {
             return None;
         }
         if rest.is_empty() { Some(()) } else { self.word(rest) }
     }
 
-    /// `2026-01-31`, `31.1.2026`, `31-jan-2026`, `31st`.
+    /// Parses a date such as `2026-01-31`, `31.1.2026`, `31-jan-2026` or `31st`.
     fn date(&mut self, word: &str) -> Option<()> {
         self.has_dots |= word.contains('.');
-        for piece in word.split(['-', '/', '.', '_']).filter(|it| !it.is_empty()) {
+        for piece in word.split(['-', '/', '.', '_']).filter(|piece| !piece.is_empty()) {
             let digits = ["st", "nd", "rd", "th"]
                 .iter()
-                .find_map(|it| piece.strip_suffix(it))
+                .find_map(|suffix| piece.strip_suffix(suffix))
                 .unwrap_or(piece);
             match digits.parse::<u32>() {
                 Ok(number) if digits.len() <= 4 => self.numbers.push((number, digits.len())),
@@ -243,7 +250,7 @@ impl Parts {
     }
 
     fn day(&self) -> Option<(u32, u32, u32)> {
-        let is_year = |it: &(u32, usize)| it.1 == 4;
+        let is_year = |number: &(u32, usize)| number.1 == 4;
         match (self.month, self.numbers.as_slice()) {
             (Some(month), [year]) if is_year(year) => Some((year.0, month, 1)),
             (Some(month), [day, year]) if is_year(year) && !is_year(day) => {
@@ -257,7 +264,7 @@ impl Parts {
                 match (day_first, second.0 > 12) {
                     (true, _) => Some((year.0, second.0, first.0)),
                     (false, true) => Some((year.0, first.0, second.0)),
-                    // 1/2/2026 is in January for some and in February for others.
+                    // 1/2/2026 is ambiguous: January in the US, February elsewhere.
                     (false, false) => None,
                 }
             }
@@ -278,19 +285,20 @@ impl Parts {
     }
 }
 
-/// Small letters, plain spaces, and no commas; a `T` between date and time is a space.
+/// Normalizes a text: lowercase, plain spaces, no commas, and a space for a `T` between date and
+/// time.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
-    while let Some(it) = rest.next() {
-        let after_digit = plain.ends_with(|it: char| it.is_ascii_digit());
+    while let Some(character) = rest.next() {
+        let after_digit = plain.ends_with(|character: char| character.is_ascii_digit());
         let before_digit = rest.peek().is_some_and(char::is_ascii_digit);
-        match it {
+        match character {
             ',' | '日' => plain.push(' '),
             '年' | '月' => plain.push('-'),
             'T' | 't' if after_digit && before_digit => plain.push(' '),
-            it if it.is_whitespace() => plain.push(' '),
-            it => plain.extend(it.to_lowercase()),
+            space if space.is_whitespace() => plain.push(' '),
+            other => plain.extend(other.to_lowercase()),
         }
     }
     plain
@@ -304,9 +312,10 @@ fn meridiem(word: &str) -> Option<bool> {
     }
 }
 
-/// Seconds east of Greenwich: `z`, `+02:00`, `-0500`, `gmt+2`, `cest`.
+/// Parses a time zone such as `z`, `+02:00`, `-0500`, `gmt+2` or `cest` into seconds east of
+/// Greenwich.
 fn offset(word: &str) -> Option<i32> {
-    if let Some((_, hours)) = ZONES.iter().find(|it| it.0 == word) {
+    if let Some((_, hours)) = ZONES.iter().find(|zone| zone.0 == word) {
         return Some(hours * 3600);
     }
     let word = word.strip_prefix("gmt").or_else(|| word.strip_prefix("utc")).unwrap_or(word);

@@ -1,25 +1,26 @@
-//! Front matter of other programs: YAML between `---` lines, TOML between `+++` lines.
+//! Reads front matter: YAML between `---` lines, TOML between `+++` lines.
 //!
-//! Each entry is read by itself, so that one that cannot be read costs nothing but itself, and so
-//! that what has no place in a note can be kept exactly as it was written. A block in which no entry
-//! is understood is not front matter but a part of the text.
+//! Entries are parsed one by one, so that an invalid entry does not affect the others, and fields
+//! that notes do not have can be kept exactly as written. A block without any known field is not
+//! front matter but part of the text.
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::raw::{Field, Raw, Taken, field};
+use super::raw_note::{Field, FieldOutcome, RawNote, field_of_key};
 
-/// The longest front matter, in bytes: a few hundred lines. Longer blocks are text.
+/// The maximum size of front matter in bytes, enough for a few hundred lines. Longer blocks are
+/// text.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// The longest key, in characters: what stands before a colon in longer lines is prose.
+/// The maximum length of a key in characters. The text before a colon in longer lines is prose.
 const MAX_KEY: usize = 60;
 
-/// Said of a block that looks like front matter and is not taken as such.
-const NOT_UNDERSTOOD: &str = "the block at its beginning holds no field that a note has, and stays in \
-    its text";
+/// The warning about a block that looks like front matter but has no known field.
+const NOT_UNDERSTOOD: &str =
+    "the block at its beginning has no field of a note, and stays in its text";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Language {
@@ -27,16 +28,16 @@ enum Language {
     Toml,
 }
 
-/// A document whose first lines may be front matter.
+/// A document that begins like front matter.
 struct Block<'a> {
     language: Language,
     inside: &'a str,
     rest: &'a str,
 }
 
-/// Takes the front matter of a document over into `raw` and returns the text behind it. Returns the
-/// whole document if it has none.
-pub(super) fn take<'a>(text: &'a str, raw: &mut Raw) -> &'a str {
+/// Parses the front matter of a document into `raw` and returns the rest of the text. Without front
+/// matter, returns the whole document.
+pub(super) fn parse_front_matter<'a>(text: &'a str, raw: &mut RawNote) -> &'a str {
     let Some(block) = find(text) else { return text };
     if block.inside.len() > MAX_BYTES {
         raw.warnings.push(format!(
@@ -45,14 +46,14 @@ pub(super) fn take<'a>(text: &'a str, raw: &mut Raw) -> &'a str {
         ));
         return text;
     }
-    let mut found = Raw::default();
+    let mut found = RawNote::default();
     let understood = match block.language {
         Language::Yaml => yaml(block.inside, &mut found),
         Language::Toml => Some(toml(block.inside, &mut found)),
     };
     match understood {
         Some(true) => {
-            *raw = Raw { is_toml: block.language == Language::Toml, ..found };
+            *raw = RawNote { is_toml: block.language == Language::Toml, ..found };
             block.rest.strip_prefix('\n').unwrap_or(block.rest)
         }
         Some(false) => {
@@ -65,8 +66,8 @@ pub(super) fn take<'a>(text: &'a str, raw: &mut Raw) -> &'a str {
 
 fn find(text: &str) -> Option<Block<'_>> {
     let start = text.len() - text.trim_start_matches(['\n', '\r', ' ', '\t']).len();
-    // Blank lines may stand before the fence, but nothing else on its own line.
-    let start = text[..start].rfind('\n').map_or(0, |it| it + 1);
+    // The fence must be at the beginning of a line, after nothing but blank lines.
+    let start = text[..start].rfind('\n').map_or(0, |line_end| line_end + 1);
     let text = &text[start..];
     let first = text.split_inclusive('\n').next()?;
     let language = match first.trim_end() {
@@ -90,23 +91,23 @@ fn find(text: &str) -> Option<Block<'_>> {
     None
 }
 
-/// Reads a block entry by entry. `Some(false)`: nothing of it is understood. `None`: it is prose.
-fn yaml(block: &str, raw: &mut Raw) -> Option<bool> {
+/// Parses a YAML block. `Some(false)`: it has no known field. `None`: it is prose.
+fn yaml(block: &str, raw: &mut RawNote) -> Option<bool> {
     let mut is_used = false;
     let mut is_all_empty = true;
     for chunk in chunks(block)? {
         match chunk {
-            Chunk::Comment(text) => raw.keep("#", text),
+            Chunk::Comment(text) => raw.keep_in_text("#", text),
             Chunk::Entry { key, text } => {
-                let taken = match field(&key) {
+                let outcome = match field_of_key(&key) {
                     Some(field) => entry(&key, field, text, raw),
-                    None => Taken::Unused,
+                    None => FieldOutcome::Unused,
                 };
-                is_used |= taken == Taken::Used;
-                is_all_empty &= taken == Taken::Empty;
-                match taken {
-                    Taken::Unused => raw.keep(&key, text),
-                    Taken::Used | Taken::Empty => keep_comments(text, raw),
+                is_used |= outcome == FieldOutcome::Used;
+                is_all_empty &= outcome == FieldOutcome::Empty;
+                match outcome {
+                    FieldOutcome::Unused => raw.keep_in_text(&key, text),
+                    FieldOutcome::Used | FieldOutcome::Empty => keep_comments(text, raw),
                 }
             }
         }
@@ -114,13 +115,13 @@ fn yaml(block: &str, raw: &mut Raw) -> Option<bool> {
     Some(is_used || is_all_empty)
 }
 
-/// Lines that belong together.
+/// Consecutive lines of a block.
 enum Chunk<'a> {
     Entry { key: String, text: &'a str },
     Comment(&'a str),
 }
 
-/// `None`: a line is neither an entry nor a part of one.
+/// Splits a block into entries and comments. `None`: a line is neither.
 fn chunks(block: &str) -> Option<Vec<Chunk<'_>>> {
     let mut chunks: Vec<(Option<String>, usize, usize)> = Vec::new();
     let mut end = 0;
@@ -153,7 +154,7 @@ fn chunks(block: &str) -> Option<Vec<Chunk<'_>>> {
 fn key_of(line: &str) -> Option<String> {
     let (key, rest) = match line.chars().next()? {
         quote @ ('"' | '\'') => line[1..].split_once(quote)?,
-        it if "-?:,[]{}&*!|>%@`".contains(it) => return None,
+        indicator if "-?:,[]{}&*!|>%@`".contains(indicator) => return None,
         _ => line
             .find(": ")
             .or_else(|| line.ends_with(':').then(|| line.len() - 1))
@@ -163,88 +164,90 @@ fn key_of(line: &str) -> Option<String> {
     is_key.then(|| key.trim().to_owned())
 }
 
-/// Takes over an entry whose key is known. Where it is not valid YAML, or says something else than
-/// the person meant (`tags: #one` is a comment), it is read as text.
-fn entry(key: &str, field: Field, text: &str, raw: &mut Raw) -> Taken {
+/// Sets a field from an entry. If the entry is not valid YAML, or YAML would misinterpret it
+/// (`tags: #one` is a comment), it is parsed as text.
+fn entry(key: &str, field: Field, text: &str, raw: &mut RawNote) -> FieldOutcome {
     let written = text.split_once(':').map_or("", |(_, value)| value).trim();
-    let has_hash_tags = |it: &str| it.split([' ', '\n', '\t', '[', ',']).any(is_hash_tag);
+    let has_hash_tags = |text: &str| text.split([' ', '\n', '\t', '[', ',']).any(is_hash_tag);
     let value =
         if field == Field::Tags && has_hash_tags(written) { None } else { value_of(field, text) };
     let value = match (value, field) {
         (Some(value), _) => value,
         (None, Field::Tags) => tags_of(written),
         (None, _) if !written.contains('\n') => Value::from(written),
-        (None, _) => return Taken::Unused,
+        (None, _) => return FieldOutcome::Unused,
     };
-    match raw.take(key, field, &value) {
-        Taken::Unused if field == Field::Title && !written.contains('\n') => {
-            raw.take(key, field, &Value::from(written))
+    match raw.set_field(key, field, &value) {
+        FieldOutcome::Unused if field == Field::Title && !written.contains('\n') => {
+            raw.set_field(key, field, &Value::from(written))
         }
-        taken => taken,
+        outcome => outcome,
     }
 }
 
-/// The value of an entry that is valid YAML, with scalars as they are written: `007`, `y`.
+/// Parses an entry as YAML, with scalars exactly as written: `007`, `y`.
 fn value_of(field: Field, text: &str) -> Option<Value> {
     parse::<Option<String>>(text)
         .or_else(|| parse::<Vec<Option<String>>>(text))
         .or_else(|| parse::<Vec<Vec<Option<String>>>>(text))
-        // Deeper lists of tags are read as text; only maps are left.
+        // More deeply nested lists of tags are parsed as text, so only maps remain.
         .or_else(|| {
             if field == Field::Tags && !text.contains('{') { None } else { parse::<Value>(text) }
         })
 }
 
-/// The value of an entry that is valid by itself.
+/// Parses an entry as a YAML document of its own.
 fn parse<T: DeserializeOwned + Into<Value>>(text: &str) -> Option<Value> {
     let entries: BTreeMap<String, T> = serde_saphyr::from_str(text).ok()?;
     entries.into_values().next().map(Into::into)
 }
 
 fn is_hash_tag(word: &str) -> bool {
-    word.strip_prefix('#').is_some_and(|it| it.starts_with(|it: char| it.is_alphanumeric()))
+    word.strip_prefix('#').is_some_and(|tag| tag.starts_with(char::is_alphanumeric))
 }
 
-/// Tags from a list that is not read as YAML.
+/// Parses tags from a list that is not valid YAML.
 fn tags_of(written: &str) -> Value {
     let has_commas = written.contains([',', '\n']);
-    let separator = move |it: char| ",\n".contains(it) || (!has_commas && it == ' ');
-    let tags = written.split(separator).map(|it| {
-        let it = it.trim();
-        it.strip_prefix("- ").unwrap_or(it).trim_matches(['[', ']', ' '])
+    let separator =
+        move |character: char| ",\n".contains(character) || (!has_commas && character == ' ');
+    let tags = written.split(separator).map(|tag| {
+        let tag = tag.trim();
+        tag.strip_prefix("- ").unwrap_or(tag).trim_matches(['[', ']', ' '])
     });
     Value::from(tags.collect::<Vec<_>>())
 }
 
-/// Keeps comments behind values that were taken over: YAML does not return them.
-fn keep_comments(text: &str, raw: &mut Raw) {
+/// Keeps comments after values that were used: the YAML parser drops them.
+fn keep_comments(text: &str, raw: &mut RawNote) {
     for line in text.lines() {
         let Some((_, comment)) = line.split_once(" #") else { continue };
         if !comment.starts_with(' ') {
-            // `#tag`, or a part of a title.
+            // It is `#tag`, or part of a title.
             continue;
         }
-        let is_in_value = raw.title.as_ref().is_some_and(|it| it.contains(comment.trim()));
+        let is_in_value = raw.title.as_ref().is_some_and(|title| title.contains(comment.trim()));
         if !is_in_value && !comment.trim().is_empty() {
-            raw.keep("#", &format!("#{comment}"));
+            raw.keep_in_text("#", &format!("#{comment}"));
         }
     }
 }
 
-/// Reads a block of TOML: everything but the fields of a note stays as it was written.
-fn toml(block: &str, raw: &mut Raw) -> bool {
+/// Parses a TOML block, and keeps everything except the fields of notes as written. Returns whether
+/// it has a known field.
+fn toml(block: &str, raw: &mut RawNote) -> bool {
     let Ok(mut document) = block.parse::<toml_edit::DocumentMut>() else { return false };
     let keys: Vec<String> = document.iter().map(|(key, _)| key.to_owned()).collect();
     let mut is_used = false;
     let mut is_all_empty = true;
     for key in keys {
-        let taken = match (field(&key), document.get(&key).and_then(toml_value)) {
-            (Some(field), Some(value)) => raw.take(&key, field, &value),
-            _ => Taken::Unused,
+        let outcome = match (field_of_key(&key), document.get(&key).and_then(toml_value)) {
+            (Some(field), Some(value)) => raw.set_field(&key, field, &value),
+            _ => FieldOutcome::Unused,
         };
-        is_used |= taken == Taken::Used;
-        is_all_empty &= taken == Taken::Empty;
-        if taken == Taken::Unused {
+        is_used |= outcome == FieldOutcome::Used;
+        is_all_empty &= outcome == FieldOutcome::Empty;
+        if outcome == FieldOutcome::Unused {
             raw.kept_fields.push(format!("`{key}`"));
         } else {
             keep_toml_comments(&mut document, &key);
@@ -275,21 +278,21 @@ fn toml_value(item: &toml_edit::Item) -> Option<Value> {
     item.as_value().and_then(value)
 }
 
-/// Moves the comments of an entry that will be removed to the end of the document.
+/// Moves the comments of an entry that is to be removed to the end of the document.
 fn keep_toml_comments(document: &mut toml_edit::DocumentMut, key: &str) {
     let before =
-        document.key(key).and_then(|it| it.leaf_decor().prefix()).and_then(|it| it.as_str());
+        document.key(key).and_then(|key| key.leaf_decor().prefix()).and_then(|text| text.as_str());
     let behind = document
         .get(key)
         .and_then(toml_edit::Item::as_value)
-        .and_then(|it| it.decor().suffix())
-        .and_then(|it| it.as_str());
+        .and_then(|value| value.decor().suffix())
+        .and_then(|text| text.as_str());
     let comments: Vec<String> = [before, behind]
         .into_iter()
         .flatten()
         .flat_map(str::lines)
-        .map(|it| it.trim().to_owned())
-        .filter(|it| it.starts_with('#'))
+        .map(|line| line.trim().to_owned())
+        .filter(|line| line.starts_with('#'))
         .collect();
     if !comments.is_empty() {
         let trailing = document.trailing().as_str().unwrap_or_default();
@@ -302,9 +305,9 @@ fn keep_toml_comments(document: &mut toml_edit::DocumentMut, key: &str) {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Raw, String) {
-        let mut raw = Raw::default();
-        let body = take(text, &mut raw).to_owned();
+    fn read(text: &str) -> (RawNote, String) {
+        let mut raw = RawNote::default();
+        let body = parse_front_matter(text, &mut raw).to_owned();
         (raw, body)
     }
 
@@ -350,7 +353,7 @@ mod tests {
                 assert_eq!(raw.title.as_deref().map(str::trim), Some(title), "{front_matter}");
                 assert_eq!(raw.tags, tags, "{front_matter}");
                 let created =
-                    created.map(|it| super::super::dates::read(&it.into()).unwrap().unwrap());
+                    created.map(|time| super::super::dates::read(&time.into()).unwrap().unwrap());
                 assert_eq!(raw.created_at, created, "{front_matter}");
                 assert_eq!((raw.kept.len(), body.as_str()), (0, "Text\n"), "{:?}", raw.kept);
                 assert_eq!(raw.warnings, [] as [&str; 0], "{front_matter}");

@@ -1,15 +1,15 @@
-//! Fields that programs write into the text of a note instead of front matter.
+//! Parses fields that programs write into the text of a note instead of front matter.
 
 use serde_json::Value;
 
-use super::raw::{Field, Raw, Taken, field};
+use super::raw_note::{Field, FieldOutcome, RawNote, field_of_key};
 
-/// The longest name of a property, in characters.
+/// The maximum length of the name of a property, in characters.
 const MAX_KEY: usize = 60;
 
-/// Takes over the properties of a Notion page: lines such as `Created: January 5, 2024` before the
-/// first empty line. Those that are not understood stay where they are.
-pub(super) fn take_properties(raw: &mut Raw) {
+/// Sets fields from the properties of a Notion page: lines such as `Created: January 5, 2024`
+/// before the first empty line. Keeps unknown properties in the text.
+pub(super) fn take_properties(raw: &mut RawNote) {
     let body = std::mem::take(&mut raw.body);
     let (block, rest) = body.split_once("\n\n").unwrap_or((&body, ""));
     let entries: Option<Vec<_>> = block.lines().map(property).collect();
@@ -19,13 +19,13 @@ pub(super) fn take_properties(raw: &mut Raw) {
     };
     let mut kept = Vec::new();
     for (line, (key, value)) in block.lines().zip(entries) {
-        let taken = match field(key) {
+        let outcome = match field_of_key(key) {
             Some(field @ (Field::Tags | Field::Created | Field::Updated)) => {
-                raw.take(key, field, &Value::from(value))
+                raw.set_field(key, field, &Value::from(value))
             }
-            _ => Taken::Unused,
+            _ => FieldOutcome::Unused,
         };
-        if taken == Taken::Unused {
+        if outcome == FieldOutcome::Unused {
             kept.push(line);
         }
     }
@@ -42,7 +42,8 @@ fn property(line: &str) -> Option<(&str, &str)> {
     is_key.then_some((key, value))
 }
 
-/// The tags of a Bear note: lines of nothing but `#tag`, `#parent/child` and `#several words#`.
+/// Returns the tags of a Bear note, from lines that consist of `#tag`, `#parent/child` and
+/// `#several words#`.
 pub(super) fn hashtags(body: &str) -> Vec<String> {
     let mut tags = Vec::new();
     let mut is_code = false;
@@ -56,12 +57,12 @@ pub(super) fn hashtags(body: &str) -> Vec<String> {
     tags
 }
 
-/// `None`: the line holds something else.
+/// Returns the tags of a line. `None`: the line has other content.
 fn tags_of_line(mut line: &str) -> Option<Vec<String>> {
     let mut tags = Vec::new();
     while !line.is_empty() {
-        let rest = line.strip_prefix('#').filter(|it| it.starts_with(char::is_alphanumeric))?;
-        // `#several words#` ends at its second mark, if no other tag begins before.
+        let rest = line.strip_prefix('#').filter(|tag| tag.starts_with(char::is_alphanumeric))?;
+        // `#several words#` ends at its second `#`, unless another tag begins before.
         let word = rest.find(char::is_whitespace).unwrap_or(rest.len());
         let end = match rest.find('#') {
             Some(end) if !rest[..end].ends_with(char::is_whitespace) => end,
@@ -80,13 +81,13 @@ mod tests {
     #[test]
     fn properties_of_a_page_are_read() {
         let body = "Created: January 5, 2024 3:04 PM\nStatus: Open\nTags: a, b\n\nText: x\n";
-        let mut raw = Raw { body: body.into(), ..Raw::default() };
+        let mut raw = RawNote { body: body.into(), ..RawNote::default() };
         take_properties(&mut raw);
         assert_eq!(raw.body, "Status: Open\n\nText: x\n");
         assert_eq!(raw.tags, ["a", "b"]);
         assert_eq!(raw.created_at.unwrap().to_rfc3339(), "2024-01-05T15:04:00+00:00");
         for prose in ["Tags: a\nand prose\n", "", "- Tags: a\n", "Created: then\n\nText"] {
-            let mut raw = Raw { body: prose.into(), ..Raw::default() };
+            let mut raw = RawNote { body: prose.into(), ..RawNote::default() };
             take_properties(&mut raw);
             assert_eq!((raw.body.as_str().trim_end(), raw.tags.len()), (prose.trim_end(), 0));
         }

@@ -1,30 +1,36 @@
-//! Notes as Markdown: YAML front matter, an empty line, the text, a line end. Between two notes
-//! stands [`SEPARATOR`] on a line of its own; where it stands in a text, a backslash goes before it.
+//! Reads and writes Markdown: YAML front matter, an empty line, the text, a line end. Notes are
+//! separated by a line with [`SEPARATOR`]; such a line in the text of a note is escaped with a
+//! backslash.
 //!
-//! What [`write()`] has written is read back to the letter. Documents of other programs are read as
-//! well: their line ends become `\n`, and without a title in the front matter, the first heading is
-//! the title, or the name of the file, or the first line.
+//! Notes that [`write()`] has written are read back unchanged. Documents of other programs are
+//! normalized: line ends become `\n`, and without a title in the front matter, the title is the
+//! first heading, the file name, or the first line.
 
 use std::{borrow::Cow, fmt::Write as _};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::{MAX_NOTES, NotImportable, front_matter, raw::Raw};
+use super::{
+    document::{ImportError, MAX_NOTES},
+    front_matter,
+    raw_note::RawNote,
+};
 use crate::store::Note;
 
-/// The line between two notes of one document. Nothing is shown where it stands.
+/// The line between two notes of a document. A comment, so renderers do not show it.
 pub const SEPARATOR: &str = "<!-- notes-mcp: next note -->";
 
-/// How front matter begins and ends.
+/// The first and last line of front matter.
 const FENCE: &str = "---";
 
-/// Letters and digits after which the name of a file counts as the beginning of a title.
+/// The minimum length, in letters and digits, at which a file name matches a title that only begins
+/// with it.
 const NAME_PREFIX: usize = 20;
 
-/// A note as a document.
+/// Formats a note as a document.
 pub fn write(note: &Note) -> String {
-    let time = |it: DateTime<Utc>| it.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-    let tags: Vec<_> = note.tags.iter().map(|it| quoted(it)).collect();
+    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let tags: Vec<_> = note.tags.iter().map(|tag| quoted(tag)).collect();
     let mut text = format!(
         "{FENCE}\ntitle: {}\ntags: [{}]\ncreated_at: {}\nupdated_at: {}\n{FENCE}\n\n",
         quoted(&note.title),
@@ -42,19 +48,19 @@ pub fn write(note: &Note) -> String {
     text
 }
 
-/// The notes of a document. `name` is the name of its file without the extension.
-pub(super) fn read(text: &str, name: Option<&str>) -> Result<Vec<Raw>, NotImportable> {
+/// Reads the notes of a document. `name` is the file name without the extension.
+pub(super) fn read(text: &str, name: Option<&str>) -> Result<Vec<RawNote>, ImportError> {
     let mut notes = Vec::new();
-    for piece in split(text).filter(|it| !it.trim().is_empty()) {
+    for piece in split(text).filter(|piece| !piece.trim().is_empty()) {
         if notes.len() >= MAX_NOTES {
-            return Err(NotImportable::TooMany);
+            return Err(ImportError::TooMany);
         }
         notes.push(read_one(piece, name));
     }
     Ok(notes)
 }
 
-/// The texts between separators.
+/// Splits a document at its separators.
 fn split(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -72,20 +78,20 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn read_one(piece: &str, name: Option<&str>) -> Raw {
-    if let Some(note) = read_own(piece) {
+fn read_one(piece: &str, name: Option<&str>) -> RawNote {
+    if let Some(note) = read_native(piece) {
         return note;
     }
     let piece = with_plain_line_ends(piece);
-    let mut raw = Raw::default();
-    let body = without_last_line_end(front_matter::take(&piece, &mut raw));
-    let body = if raw.title.is_some() { body } else { titled(body, name, &mut raw) };
+    let mut raw = RawNote::default();
+    let body = without_last_line_end(front_matter::parse_front_matter(&piece, &mut raw));
+    let body = if raw.title.is_some() { body } else { take_title(body, name, &mut raw) };
     raw.body = unescaped(body);
     raw
 }
 
-/// A note that [`write()`] has written. `None`: its front matter is any other.
-fn read_own(piece: &str) -> Option<Raw> {
+/// Reads a note that [`write()`] has written. `None`: its front matter has another form.
+fn read_native(piece: &str) -> Option<RawNote> {
     let mut lines = piece.splitn(7, '\n');
     let mut line = |key| lines.next()?.strip_prefix(key);
     if !line(FENCE)?.is_empty() {
@@ -99,20 +105,20 @@ fn read_own(piece: &str) -> Option<Raw> {
         return None;
     }
     let body = line("\n")?;
-    Some(Raw {
-        is_own: true,
+    Some(RawNote {
+        is_native: true,
         title: Some(title),
         tags,
         body: unescaped(without_last_line_end(body)),
         created_at: Some(created_at.to_utc()),
         updated_at: Some(updated_at.to_utc()),
-        ..Raw::default()
+        ..RawNote::default()
     })
 }
 
-/// Finds the title of a text that has none in its front matter, and returns the text. A heading at
-/// the beginning becomes the title and is not repeated.
-fn titled<'a>(text: &'a str, name: Option<&str>, raw: &mut Raw) -> &'a str {
+/// Sets the title of a text without front matter, and returns the text. A heading that becomes the
+/// title is removed.
+fn take_title<'a>(text: &'a str, name: Option<&str>, raw: &mut RawNote) -> &'a str {
     match (heading(text), name) {
         (Some((title, rest)), None) => {
             raw.title = Some(title.to_owned());
@@ -130,7 +136,7 @@ fn titled<'a>(text: &'a str, name: Option<&str>, raw: &mut Raw) -> &'a str {
     }
 }
 
-/// The heading with which a text begins, and the text after it.
+/// Returns the heading at the beginning of a text, and the text after it.
 fn heading(text: &str) -> Option<(&str, &str)> {
     let start = text.trim_start();
     let line = start.split_inclusive('\n').next()?;
@@ -143,17 +149,20 @@ fn heading(text: &str) -> Option<(&str, &str)> {
         .then(|| (title, start[line.len()..].trim_start_matches(['\r', '\n'])))
 }
 
-/// Whether the name of a file was made of a title: what a file system does not take is left away, and
-/// long titles are cut.
+/// Returns whether a file name was derived from a title: without characters that file systems do
+/// not allow, and possibly truncated.
 fn is_named(title: &str, name: &str) -> bool {
-    let plain = |it: &str| -> String {
-        it.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    let plain = |text: &str| -> String {
+        text.chars()
+            .filter(|character| character.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect()
     };
     let (title, name) = (plain(title), plain(name));
     title == name || (name.chars().count() >= NAME_PREFIX && title.starts_with(&name))
 }
 
-/// Line ends of Windows and of old Macs become `\n`.
+/// Replaces the line ends of Windows and of old Macs by `\n`.
 pub(super) fn with_plain_line_ends(text: &str) -> Cow<'_, str> {
     if !text.contains('\r') {
         Cow::Borrowed(text)
@@ -168,7 +177,7 @@ fn without_last_line_end(text: &str) -> &str {
     text.strip_suffix('\n').unwrap_or(text)
 }
 
-/// Whether a line would be taken for a separator, or was written so that it is not.
+/// Returns whether a line is a separator, possibly escaped.
 fn is_escaped_separator(line: &str) -> bool {
     line.trim_end().trim_start_matches('\\') == SEPARATOR
 }
@@ -182,22 +191,23 @@ fn unescaped(body: &str) -> String {
         .collect()
 }
 
-/// A JSON string is a YAML string too, once what YAML cannot hold as it is is written as an escape.
+/// Quotes a text for YAML. A JSON string is a YAML string too, except for characters that YAML
+/// requires to be escaped.
 fn quoted(text: &str) -> String {
     let json = serde_json::to_string(text).expect("a string is plain data");
     let mut quoted = String::with_capacity(json.len());
-    for it in json.chars() {
-        match it {
+    for character in json.chars() {
+        match character {
             '\u{7f}'..='\u{9f}'
             | '\u{2028}'
             | '\u{2029}'
             | '\u{feff}'
             | '\u{fffe}'
             | '\u{ffff}' => {
-                write!(quoted, "\\u{:04x}", u32::from(it))
+                write!(quoted, "\\u{:04x}", u32::from(character))
                     .expect("writing to a String cannot fail");
             }
-            it => quoted.push(it),
+            other => quoted.push(other),
         }
     }
     quoted
@@ -207,7 +217,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn one(text: &str, name: Option<&str>) -> Raw {
+    fn one(text: &str, name: Option<&str>) -> RawNote {
         let mut notes = read(text, name).unwrap();
         assert_eq!(notes.len(), 1, "{text}");
         notes.remove(0)

@@ -1,5 +1,5 @@
-//! JSON of other programs: arrays of notes under any name, Google Keep (one object for each note),
-//! Simplenote (`activeNotes`), Standard Notes (`items`).
+//! Reads the JSON of other programs: arrays of notes under any name, Google Keep (one object per
+//! note), Simplenote (`activeNotes`), Standard Notes (`items`).
 
 use std::collections::HashMap;
 
@@ -7,20 +7,24 @@ use platform::counted;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
-    NotImportable, Reading, dates, json,
-    json::Top,
+    builder::DocumentBuilder,
+    dates,
+    document::ImportError,
+    json_parts::{TopLevel, all_entries, not_a_note, value},
     markdown::with_plain_line_ends,
-    raw::{Raw, Taken, field, scalar},
+    native_json,
+    raw_note::{FieldOutcome, RawNote, field_of_key},
     tags,
+    text::scalar,
 };
 
-/// Keys that hold the text of a note, the best first.
+/// Keys of the text of a note, in order of preference.
 const TEXTS: [&str; 6] = ["body", "content", "text", "textContent", "markdown", "note"];
 
-/// Keys that name a note. The second is used if there is no `title`.
+/// Keys of the title of a note, in order of preference.
 const TITLES: [&str; 2] = ["title", "name"];
 
-/// What programs write for themselves: numbers of rows, and how a note is shown.
+/// Keys of internal data of programs, such as row numbers and display options.
 const MACHINE_FIELDS: [&str; 17] = [
     "_id",
     "appData",
@@ -41,160 +45,171 @@ const MACHINE_FIELDS: [&str; 17] = [
     "uuid",
 ];
 
-/// Flags that say nothing as long as they are not set.
+/// Keys of flags that are ignored if they are not set.
 const FLAGS: [&str; 8] =
     ["archived", "isArchived", "isPinned", "locked", "markdown", "pinned", "starred", "favorite"];
 
-/// Flags of notes that the person has deleted.
+/// Keys of flags that mark deleted notes.
 const TRASHED: [&str; 4] = ["trashed", "isTrashed", "deleted", "isDeleted"];
 
-/// Entries of a document beside its notes that say nothing about them.
+/// Keys of metadata of a document.
 const DOCUMENT_FIELDS: [&str; 4] = ["format", "version", "exported_at", "exportedAt"];
 
-/// Adds the notes of a value to what was read.
-pub(super) fn read(top: Top<'_>, reading: &mut Reading) -> Result<(), NotImportable> {
+/// Adds the notes of a top-level value.
+pub(super) fn read(top: TopLevel<'_>, builder: &mut DocumentBuilder) -> Result<(), ImportError> {
     let entries = match top {
-        Top::List(items) => return list(&items, reading),
-        Top::Object(entries) => entries,
+        TopLevel::List(items) => return list(&items, builder),
+        TopLevel::Object(entries) => entries,
     };
     let part = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, text)| *text);
     if let Some(notes) = part("notes").and_then(items) {
-        warn_of_others(&entries, &["notes"], reading);
-        return own_list(&notes, json::is_own(&entries), reading);
+        warn_of_other_entries(&entries, &["notes"], builder);
+        return native_list(&notes, native_json::is_native(&entries), builder);
     }
     if part("activeNotes").is_some() || part("trashedNotes").is_some() {
-        warn_of_others(&entries, &["activeNotes", "trashedNotes"], reading);
+        warn_of_other_entries(&entries, &["activeNotes", "trashedNotes"], builder);
         let trashed = part("trashedNotes").and_then(items).unwrap_or_default().len();
-        reading.trashed += trashed;
+        builder.trashed += trashed;
         let active = part("activeNotes").and_then(items).unwrap_or_default();
-        return own_list(&active, false, reading);
+        return native_list(&active, false, builder);
     }
     if let Some(items) = part("items").and_then(items)
-        && items.iter().any(|it| it.get().contains("\"content_type\""))
+        && items.iter().any(|item| item.get().contains("\"content_type\""))
     {
-        return standard_notes(&items, reading);
+        return standard_notes(&items, builder);
     }
     if let Some((fields, raw)) =
-        json::whole(&entries).ok().and_then(|it| object(&it).map(|raw| (it, raw)))
+        all_entries(&entries).ok().and_then(|fields| object(&fields).map(|raw| (fields, raw)))
     {
         if is_trashed(&fields) {
-            reading.trashed += 1;
+            builder.trashed += 1;
             return Ok(());
         }
-        return reading.add(raw);
+        return builder.add(raw);
     }
-    // The one array of something under any name.
+    // The only array of objects, under any name.
     let mut lists = entries.iter().filter_map(|(key, text)| Some((key.as_str(), items(text)?)));
     match (lists.next(), lists.next()) {
-        (Some((key, items)), None) if items.iter().any(|it| it.get().starts_with('{')) => {
-            warn_of_others(&entries, &[key], reading);
-            own_list(&items, false, reading)
+        (Some((key, items)), None) if items.iter().any(|item| item.get().starts_with('{')) => {
+            warn_of_other_entries(&entries, &[key], builder);
+            native_list(&items, false, builder)
         }
-        _ => Err(json::not_a_note()),
+        _ => Err(not_a_note()),
     }
 }
 
-/// The items of a part that is an array.
+/// Returns the items of a part that is an array. `None`: it is not an array.
 fn items(text: &RawValue) -> Option<Vec<&RawValue>> {
     match serde_json::from_str(text.get()) {
-        Ok(Top::List(items)) => Some(items),
+        Ok(TopLevel::List(items)) => Some(items),
         _ => None,
     }
 }
 
-fn list(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
-    let (before, mut unread) = (reading.notes.len(), 0);
+/// Adds the notes of an array.
+fn list(items: &[&RawValue], builder: &mut DocumentBuilder) -> Result<(), ImportError> {
+    let (before, mut unread) = (builder.notes.len(), 0);
     for item in items {
-        match json::value(item) {
-            Some(Value::Object(fields)) if is_trashed(&fields) => reading.trashed += 1,
+        match value(item) {
+            Some(Value::Object(fields)) if is_trashed(&fields) => builder.trashed += 1,
             Some(Value::Object(fields)) => {
-                reading.add(object(&fields).unwrap_or_else(|| fields_of(&fields)))?;
+                builder.add(object(&fields).unwrap_or_else(|| fields_of(&fields)))?;
             }
             Some(Value::String(text)) => {
                 let body = with_plain_line_ends(&text).into_owned();
-                reading.add(Raw { body, ..Raw::default() })?;
+                builder.add(RawNote { body, ..RawNote::default() })?;
             }
             _ => unread += 1,
         }
     }
-    if unread > 0 && reading.notes.len() == before {
-        return Err(NotImportable::NotJson("its items are not objects".into()));
+    if unread > 0 && builder.notes.len() == before {
+        return Err(ImportError::NotJson("its items are not objects".into()));
     }
     if unread > 0 {
         let items = counted(unread, "item", "items");
-        reading.warn(format!("left out of the array, because they are not notes: {items}"));
+        builder.warn(format!("left out of the array, because they are not notes: {items}"));
     }
     Ok(())
 }
 
-/// The notes of a list, to the letter where an export has written them.
-fn own_list(items: &[&RawValue], is_own: bool, reading: &mut Reading) -> Result<(), NotImportable> {
-    if !is_own {
-        return list(items, reading);
+/// Adds the notes of an array, unchanged if it was written by an export of this server.
+fn native_list(
+    items: &[&RawValue],
+    is_native: bool,
+    builder: &mut DocumentBuilder,
+) -> Result<(), ImportError> {
+    if !is_native {
+        return list(items, builder);
     }
     for item in items {
-        match json::own(item) {
-            Some(raw) => reading.add(raw)?,
-            None => list(&[item], reading)?,
+        match native_json::read_note(item) {
+            Some(raw) => builder.add(raw)?,
+            None => list(&[item], builder)?,
         }
     }
     Ok(())
 }
 
-fn warn_of_others(entries: &[(String, &RawValue)], used: &[&str], reading: &mut Reading) {
+/// Adds a warning about entries of a document that were not imported.
+fn warn_of_other_entries(
+    entries: &[(String, &RawValue)],
+    used: &[&str],
+    builder: &mut DocumentBuilder,
+) {
     let others = entries.iter().filter(|(key, text)| {
         let is_empty = ["null", "[]", "{}", "\"\""].contains(&text.get());
         !used.contains(&key.as_str()) && !DOCUMENT_FIELDS.contains(&key.as_str()) && !is_empty
     });
     let others: Vec<_> = others.map(|(key, _)| format!("`{key}`")).take(10).collect();
     if !others.is_empty() {
-        reading.warn(format!("the document also holds {}, which were left out", others.join(", ")));
+        builder.warn(format!("the document also has {}, which were left out", others.join(", ")));
     }
 }
 
-/// An object that has a title or a text.
-pub(super) fn object(fields: &Map<String, Value>) -> Option<Raw> {
-    let has_text = TEXTS.iter().any(|it| fields.get(*it).is_some_and(Value::is_string));
+/// Reads an object that has a title or a text. `None`: it has neither.
+pub(super) fn object(fields: &Map<String, Value>) -> Option<RawNote> {
+    let has_text = TEXTS.iter().any(|key| fields.get(*key).is_some_and(Value::is_string));
     let has_list = fields.get("listContent").is_some_and(Value::is_array);
-    let has_title = TITLES.iter().any(|it| fields.get(*it).is_some_and(|it| !it.is_object()));
+    let has_title =
+        TITLES.iter().any(|key| fields.get(*key).is_some_and(|title| !title.is_object()));
     (has_text || has_list || has_title).then(|| fields_of(fields))
 }
 
 fn is_trashed(fields: &Map<String, Value>) -> bool {
-    TRASHED.iter().any(|it| fields.get(*it) == Some(&Value::Bool(true)))
+    TRASHED.iter().any(|key| fields.get(*key) == Some(&Value::Bool(true)))
 }
 
-/// All fields of an object. What a note has no place for goes before its text.
-fn fields_of(fields: &Map<String, Value>) -> Raw {
-    let mut raw = Raw::default();
-    let text = TEXTS.iter().find(|it| fields.get(**it).is_some_and(Value::is_string));
-    if let Some(text) = text.and_then(|it| fields[*it].as_str()) {
+/// Reads all fields of an object. Fields that notes do not have are kept before the text.
+fn fields_of(fields: &Map<String, Value>) -> RawNote {
+    let mut raw = RawNote::default();
+    let text = TEXTS.iter().find(|key| fields.get(**key).is_some_and(Value::is_string));
+    if let Some(text) = text.and_then(|key| fields[*key].as_str()) {
         raw.body = with_plain_line_ends(text).into_owned();
     }
-    let title = TITLES
-        .iter()
-        .find(|it| fields.get(**it).and_then(scalar).is_some_and(|it| !it.trim().is_empty()));
-    raw.title = title.and_then(|it| scalar(&fields[*it]));
+    let title = TITLES.iter().find(|key| {
+        fields.get(**key).and_then(scalar).is_some_and(|title| !title.trim().is_empty())
+    });
+    raw.title = title.and_then(|key| scalar(&fields[*key]));
     for (key, value) in fields {
-        let used = [text, title].into_iter().flatten().any(|it| it == key);
+        let used = [text, title].into_iter().flatten().any(|used_key| used_key == key);
         if used
-            || says_nothing(key, value)
+            || is_insignificant(key, value)
             || (key == "listContent" && add_checklist(value, &mut raw))
         {
             continue;
         }
-        let taken = match field(key) {
-            Some(field) => raw.take(key, field, value),
-            None => Taken::Unused,
+        let outcome = match field_of_key(key) {
+            Some(field) => raw.set_field(key, field, value),
+            None => FieldOutcome::Unused,
         };
-        if taken == Taken::Unused {
-            raw.keep(key, &format!("{}: {value}", yaml_key(key)));
+        if outcome == FieldOutcome::Unused {
+            raw.keep_in_text(key, &format!("{}: {value}", yaml_key(key)));
         }
     }
     raw
 }
 
-fn says_nothing(key: &str, value: &Value) -> bool {
+fn is_insignificant(key: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => {
@@ -214,16 +229,17 @@ fn says_nothing(key: &str, value: &Value) -> bool {
 
 fn yaml_key(key: &str) -> String {
     let is_plain = key.starts_with(char::is_alphabetic)
-        && key.chars().all(|it| it.is_alphanumeric() || "_-. ".contains(it))
+        && key.chars().all(|character| character.is_alphanumeric() || "_-. ".contains(character))
         && key.trim() == key;
     if is_plain { key.to_owned() } else { Value::from(key).to_string() }
 }
 
-/// The list of a Google Keep note as Markdown. `false`: it is any other.
-fn add_checklist(value: &Value, raw: &mut Raw) -> bool {
-    let item = |it: &Value| -> Option<String> {
-        let text = it.get("text")?.as_str()?;
-        let is_checked = it.get("isChecked").and_then(Value::as_bool).unwrap_or_default();
+/// Appends the checklist of a Google Keep note to the text as Markdown. `false`: the list has
+/// another form.
+fn add_checklist(value: &Value, raw: &mut RawNote) -> bool {
+    let item = |item: &Value| -> Option<String> {
+        let text = item.get("text")?.as_str()?;
+        let is_checked = item.get("isChecked").and_then(Value::as_bool).unwrap_or_default();
         Some(format!("- [{}] {}", if is_checked { 'x' } else { ' ' }, text.replace('\n', "\n  ")))
     };
     let items: Option<Vec<String>> =
@@ -236,13 +252,13 @@ fn add_checklist(value: &Value, raw: &mut Raw) -> bool {
     true
 }
 
-/// The decrypted backup of Standard Notes: notes and tags are items side by side.
-fn standard_notes(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
+/// Reads a decrypted backup of Standard Notes, in which notes and tags are items of one array.
+fn standard_notes(items: &[&RawValue], builder: &mut DocumentBuilder) -> Result<(), ImportError> {
     let count = items.len();
-    let items: Vec<Value> = items.iter().filter_map(|it| json::value(it)).collect();
-    let is = |it: &Value, content_type: &str| it["content_type"] == content_type;
+    let items: Vec<Value> = items.iter().filter_map(|item| value(item)).collect();
+    let is = |item: &Value, content_type: &str| item["content_type"] == content_type;
     let mut tags: HashMap<&str, Vec<String>> = HashMap::new();
-    for tag in items.iter().filter(|it| is(it, "Tag")) {
+    for tag in items.iter().filter(|item| is(item, "Tag")) {
         let name = tag["content"]["title"].as_str().and_then(tags::clean);
         let references = tag["content"]["references"].as_array();
         for reference in references.into_iter().flatten() {
@@ -263,19 +279,19 @@ fn standard_notes(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotI
                     trashed += 1;
                     continue;
                 }
-                reading.add(standard_note(item, content, &tags))?;
+                builder.add(standard_note(item, content, &tags))?;
             }
             _ => others += 1,
         }
     }
-    reading.trashed += trashed;
+    builder.trashed += trashed;
     if encrypted > 0 {
         let items = counted(encrypted, "encrypted item", "encrypted items");
-        reading.warn(format!("left out: {items}; export a decrypted backup to import them"));
+        builder.warn(format!("left out: {items}; export a decrypted backup to import them"));
     }
     if others > 0 {
         let items = counted(others, "item", "items");
-        reading.warn(format!("left out, because they are settings and not notes: {items}"));
+        builder.warn(format!("left out, because they are settings and not notes: {items}"));
     }
     Ok(())
 }
@@ -284,7 +300,7 @@ fn standard_note(
     item: &Value,
     content: &Map<String, Value>,
     tags: &HashMap<&str, Vec<String>>,
-) -> Raw {
+) -> RawNote {
     let mut raw = fields_of(content);
     let app_data = &content.get("appData").unwrap_or(&Value::Null)["org.standardnotes.sn"];
     let time = |value: &Value| dates::read(value).ok().flatten();
@@ -292,7 +308,7 @@ fn standard_note(
     raw.updated_at = time(&app_data["client_updated_at"]).or_else(|| time(&item["updated_at"]));
     for flag in ["pinned", "archived"] {
         if app_data[flag] == true {
-            raw.keep(flag, &format!("{flag}: true"));
+            raw.keep_in_text(flag, &format!("{flag}: true"));
         }
     }
     let own = item["uuid"].as_str().and_then(|id| tags.get(id));

@@ -1,19 +1,20 @@
-//! Tags as programs write them: lists, texts, objects with a name, with marks around them.
+//! Parses tags in the formats of other programs: lists, texts, objects with a name, with quotes or
+//! other delimiters.
 
 use serde_json::Value;
 
-use super::raw::{one_line, scalar};
+use super::text::{one_line, scalar};
 
-/// Collects tags from a list, nested lists, objects with a name, or a text. `false`: something in it
-/// is not a tag.
+/// Collects tags from a list, nested lists, objects with a name, or a text. `false`: an element is
+/// not a tag.
 pub(super) fn collect(value: &Value, tags: &mut Vec<String>) -> bool {
     match value {
-        Value::Array(items) => items.iter().all(|it| match it {
+        Value::Array(items) => items.iter().all(|item| match item {
             Value::String(text) => {
                 tags.extend(clean(text));
                 true
             }
-            it => collect(it, tags),
+            item => collect(item, tags),
         }),
         Value::Object(fields) => match fields.get("name").or_else(|| fields.get("title")) {
             Some(Value::String(name)) if fields.len() == 1 => {
@@ -30,17 +31,20 @@ pub(super) fn collect(value: &Value, tags: &mut Vec<String>) -> bool {
     }
 }
 
-/// The tags of one text: separated by commas, or each with `#` before it.
+/// Splits a text into tags, which are separated by commas or have `#` before each.
 fn split_tags(text: &str) -> impl Iterator<Item = &str> {
-    let all_hashed = !text.contains(',') && text.split_whitespace().all(|it| it.starts_with('#'));
-    text.split(move |it: char| it == ',' || it == '\n' || (all_hashed && it.is_whitespace()))
+    let all_hashed =
+        !text.contains(',') && text.split_whitespace().all(|word| word.starts_with('#'));
+    text.split(move |character: char| {
+        matches!(character, ',' | '\n') || (all_hashed && character.is_whitespace())
+    })
 }
 
-/// A tag without the marks that programs put around it: `#tag`, `[[tag]]`, quotes.
+/// Removes the delimiters of a tag: `#tag`, `[[tag]]`, quotes. `None`: nothing is left.
 pub(super) fn clean(text: &str) -> Option<String> {
     let text = one_line(text);
     let mut tag = text.trim_matches(['"', '\'']).trim();
-    tag = tag.strip_prefix("[[").and_then(|it| it.strip_suffix("]]")).unwrap_or(tag).trim();
+    tag = tag.strip_prefix("[[").and_then(|link| link.strip_suffix("]]")).unwrap_or(tag).trim();
     if tag.len() > 1 {
         tag = tag.strip_prefix('#').unwrap_or(tag).trim();
     }
@@ -51,7 +55,7 @@ pub(super) fn clean(text: &str) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use super::super::raw::{Field, Raw, Taken};
+    use super::super::raw_note::{Field, FieldOutcome, RawNote};
 
     #[test]
     fn tags_are_read_in_common_forms() {
@@ -69,11 +73,11 @@ mod tests {
             (json!([{ "name": "Home" }]), &["Home"]),
             (json!(["c#", "#", "two\nlines"]), &["c#", "#", "two lines"]),
         ] {
-            let mut raw = Raw::default();
-            assert_ne!(raw.take("tags", Field::Tags, &value), Taken::Unused, "{value}");
+            let mut raw = RawNote::default();
+            assert_ne!(raw.set_field("tags", Field::Tags, &value), FieldOutcome::Unused, "{value}");
             assert_eq!(raw.tags, tags, "{value}");
         }
-        let taken = Raw::default().take("tags", Field::Tags, &json!([{ "a": 1 }]));
-        assert_eq!(taken, Taken::Unused);
+        let outcome = RawNote::default().set_field("tags", Field::Tags, &json!([{ "a": 1 }]));
+        assert_eq!(outcome, FieldOutcome::Unused);
     }
 }

@@ -1,4 +1,4 @@
-//! Whole documents: what an export writes is read back to the letter, and nothing of any other is
+//! Tests of whole documents: exports are read back unchanged, and no content of other documents is
 //! lost.
 
 use std::io::{Cursor, Write as _};
@@ -33,18 +33,18 @@ fn zip_of(files: &[(&str, &[u8])]) -> Vec<u8> {
 #[test]
 fn the_form_is_told_from_the_beginning() {
     for (text, form) in [
-        ("[{\"title\": \"a\"}]", Form::Json),
-        (" [\n {", Form::Json),
-        ("[]", Form::Json),
-        ("{\"notes\": []}", Form::Json),
-        ("{}", Form::Json),
-        ("[link](https://example.com)", Form::Markdown),
-        ("[x] done", Form::Markdown),
-        ("{curly}", Form::Markdown),
-        ("---\ntitle: a\n---\n", Form::Markdown),
-        ("", Form::Markdown),
+        ("[{\"title\": \"a\"}]", DocumentFormat::Json),
+        (" [\n {", DocumentFormat::Json),
+        ("[]", DocumentFormat::Json),
+        ("{\"notes\": []}", DocumentFormat::Json),
+        ("{}", DocumentFormat::Json),
+        ("[link](https://example.com)", DocumentFormat::Markdown),
+        ("[x] done", DocumentFormat::Markdown),
+        ("{curly}", DocumentFormat::Markdown),
+        ("---\ntitle: a\n---\n", DocumentFormat::Markdown),
+        ("", DocumentFormat::Markdown),
     ] {
-        assert_eq!(guess(text), form, "{text}");
+        assert_eq!(detect_format(text), form, "{text}");
     }
     let document = read_text("\u{feff}[{\"title\": \"a\"}]");
     assert_eq!(titles(&document), ["a"], "a byte order mark is no text");
@@ -73,10 +73,10 @@ fn ornaments_never_refuse_a_note() {
     let warnings = document.warnings.join("\n");
     for expected in [
         "note 2 (“Untitled”): it has no title",
-        "note 4 (“When”): `created_at` is not a date that can be read (“yesterday”)",
+        "note 4 (“When”): `created_at` is not a supported date (“yesterday”)",
         "note 7 (“7”): its folder “Work” became a tag",
-        "note 7 (“7”): kept in its text, because a note has no place for it: `author`",
-        "note 8 (“N”): kept in its text, because a note has no place for it: `text`",
+        "note 7 (“7”): kept in its text, because a note has no field for it: `author`",
+        "note 8 (“N”): kept in its text, because a note has no field for it: `text`",
     ] {
         assert!(warnings.contains(expected), "{expected}: {warnings}");
     }
@@ -89,17 +89,17 @@ fn ornaments_never_refuse_a_note() {
 #[test]
 fn limits_of_the_document_are_kept_before_anything_is_read() {
     let error = |text: &str| read(text.as_bytes(), None).unwrap_err();
-    assert_eq!(error(&" ".repeat(MAX_BYTES + 1)), NotImportable::TooLarge(MAX_BYTES + 1));
-    assert_eq!(error(&format!("[{}{{}}]", "{},".repeat(MAX_NOTES))), NotImportable::TooMany);
+    assert_eq!(error(&" ".repeat(MAX_BYTES + 1)), ImportError::TooLarge(MAX_BYTES + 1));
+    assert_eq!(error(&format!("[{}{{}}]", "{},".repeat(MAX_NOTES))), ImportError::TooMany);
     let many = format!("a\n{SEPARATOR}\n").repeat(MAX_NOTES + 1);
-    assert_eq!(error(&many), NotImportable::TooMany);
+    assert_eq!(error(&many), ImportError::TooMany);
     for empty in ["", " \n", "[]", r#"{"notes":[]}"#] {
-        assert_eq!(error(empty), NotImportable::Empty(Vec::new()), "{empty}");
+        assert_eq!(error(empty), ImportError::Empty(Vec::new()), "{empty}");
     }
     for binary in [&b"\x89PNG\r\n\x1a\n\0\0"[..], b"%PDF-1.7\n\x01\xff"] {
-        assert_eq!(read(binary, None), Err(NotImportable::NotText));
+        assert_eq!(read(binary, None), Err(ImportError::NotText));
     }
-    assert_eq!(read(b"# Tea", Some(Form::Zip)), Err(NotImportable::NotZip));
+    assert_eq!(read(b"# Tea", Some(DocumentFormat::Zip)), Err(ImportError::NotZip));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn an_archive_becomes_notes() {
     for expected in [
         "only Markdown, text and JSON are notes: 3 files (2 hidden, 1 .png)",
         "“binary.md” (it is not text)",
-        "“again.zip” (an archive in an archive in an archive)",
+        "“again.zip” (archives are nested too deeply)",
         "“broken.zip” (",
         "“settings.json” (no JSON of notes",
         "guessed the encoding of “latin.txt” (windows-1252)",
@@ -171,9 +171,9 @@ fn an_archive_becomes_notes() {
 #[test]
 fn an_archive_keeps_its_limits() {
     let bomb = zip_of(&[("bomb.md", &vec![b'x'; 3 << 20])]);
-    assert_eq!(read(&bomb, None), Err(NotImportable::Bomb("bomb.md".into())));
+    assert_eq!(read(&bomb, None), Err(ImportError::Bomb("bomb.md".into())));
     let nested = zip_of(&[("a.zip", &bomb)]);
-    assert_eq!(read(&nested, None), Err(NotImportable::Bomb("bomb.md".into())));
+    assert_eq!(read(&nested, None), Err(ImportError::Bomb("bomb.md".into())));
     // One repeated character is fine in a note.
     let body = vec![b'x'; MAX_BODY];
     let document = read(&zip_of(&[("x.md", &body)]), None).unwrap();
@@ -182,11 +182,11 @@ fn an_archive_keeps_its_limits() {
     let page = vec![b'x'; 1 << 20];
     let names: Vec<_> = (0..40).map(|it| format!("{it}.md")).collect();
     let files: Vec<_> = names.iter().map(|it| (it.as_str(), page.as_slice())).collect();
-    assert_eq!(read(&zip_of(&files), None), Err(NotImportable::Unpacked));
+    assert_eq!(read(&zip_of(&files), None), Err(ImportError::Unpacked));
 
-    let names: Vec<_> = (0..=archive::MAX_ENTRIES).map(|it| it.to_string()).collect();
+    let names: Vec<_> = (0..=document::MAX_ENTRIES).map(|it| it.to_string()).collect();
     let files: Vec<_> = names.iter().map(|it| (it.as_str(), &b""[..])).collect();
-    assert_eq!(read(&zip_of(&files), None), Err(NotImportable::TooManyFiles));
+    assert_eq!(read(&zip_of(&files), None), Err(ImportError::TooManyFiles));
 
     let empty = read(&zip_of(&[("a.png", b"x")]), None).unwrap_err().to_string();
     assert!(
@@ -197,7 +197,7 @@ fn an_archive_keeps_its_limits() {
     let whole = zip_of(&[("a.md", b"some text"), ("b.md", b"more")]);
     for cut in [4, 40, whole.len() - 10] {
         let error = read(&whole[..cut], None).unwrap_err();
-        assert!(matches!(error, NotImportable::Archive(_)), "{error:?}");
+        assert!(matches!(error, ImportError::Archive(_)), "{error:?}");
     }
     let mut changed = whole;
     changed[35] ^= 0xff;
@@ -205,9 +205,10 @@ fn an_archive_keeps_its_limits() {
     assert_eq!((titles(&document), document.warnings.len()), (vec!["b"], 1));
 }
 
-/// Any note that can be stored.
+/// Generates any note that can be stored.
 pub(super) fn any_note() -> impl Strategy<Value = Note> {
-    // Any character but controls, and often those that mean something to a format.
+    // Any character except control characters, with a preference for those that have a meaning in a
+    // format.
     let word =
         "([^\\pC]|[\\p{Cf}\\p{Co}]|[-#:'\"\\[\\]{},&*!|>%@`~\\\\]|null|---|[א-ת]|🎉|é){1,20}";
     let title = word.prop_filter_map("a title", |it| Title::parse(&it).ok());
@@ -264,15 +265,15 @@ proptest! {
         same(&notes, &read(&bytes, None).unwrap())?;
     }
 
-    /// In a document of arbitrary content, every letter and digit ends up in the note or its title,
-    /// in its tags or its times, or in a warning.
+    /// Every word of an arbitrary document is in the text, the title, the tags, the times or a
+    /// warning.
     #[test]
     fn no_word_is_lost(
         lines in vec("(title|Title|tags|date|source|x y|# |- |---|\\+\\+\\+|#|\\[|\\]|: |, |'|\"|[a-z]{2,5}|[0-9]{1,4}| ){0,6}", 0..8),
         fence in prop_oneof![Just(""), Just("---\n"), Just("+++\n"), Just("\n---\r\n"), Just("# ")],
     ) {
         let text = format!("{fence}{}", lines.join("\n"));
-        let Ok(document) = read(text.as_bytes(), Some(Form::Markdown)) else { return Ok(()) };
+        let Ok(document) = read(text.as_bytes(), Some(DocumentFormat::Markdown)) else { return Ok(()) };
         let found = format!("{document:?}").replace("\\n", " ").replace("\\\"", "\"");
         for word in text.split(|it: char| !it.is_alphanumeric()).filter(|it| it.len() > 1) {
             let is_key = ["title", "Title", "tags", "date"].contains(&word);
@@ -284,8 +285,8 @@ proptest! {
     #[test]
     fn any_text_is_read_or_refused_without_a_panic(text in "(\\PC|\n|---\n|title: |tags: |\0|[\\[\\]{}\":,]){0,60}") {
         drop(read(text.as_bytes(), None));
-        drop(read(text.as_bytes(), Some(Form::Json)));
-        drop(read(text.as_bytes(), Some(Form::Markdown)));
+        drop(read(text.as_bytes(), Some(DocumentFormat::Json)));
+        drop(read(text.as_bytes(), Some(DocumentFormat::Markdown)));
     }
 
     #[test]

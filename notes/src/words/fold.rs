@@ -1,8 +1,8 @@
-//! What of a character matters when words are compared.
+//! Folds characters so that different spellings of a word compare equal.
 //!
-//! The compatibility decomposition (NFKD) makes one form of full-width and half-width characters,
-//! ligatures, circled digits and precomposed letters. Then case, accents, and what only some
-//! keyboards write are dropped.
+//! The compatibility decomposition (NFKD) unifies full-width and half-width characters, ligatures,
+//! circled digits and precomposed letters. After it, case, accents and differences between
+//! keyboards are removed.
 
 use any_ascii::any_ascii_char;
 use icu_properties::{
@@ -13,28 +13,29 @@ use unicode_normalization::char::{
     canonical_combining_class, compose, decompose_compatible, is_combining_mark,
 };
 
-/// What a character contributes to words.
+/// What a character contributes to a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// A letter or digit.
     Letter(char),
-    /// A character of a script that is split into pairs.
+    /// A character of a script without spaces, which is split into pairs.
     Unspaced(char),
-    /// A mark that belongs to the spelling.
+    /// A combining mark that is part of the spelling.
     Mark(char),
-    /// A mark that most writers leave out.
+    /// A combining mark that most writers omit.
     Accent(char),
-    /// A word by itself.
+    /// An emoji, which is a word of its own.
     Pictograph(char),
-    /// Neither seen nor a separator, such as a soft hyphen.
+    /// An invisible character that does not separate words, such as a soft hyphen.
     Ignored,
     Separator,
 }
 
-/// The class of nuktas, which change a consonant of an Indic script and are often left out.
+/// The canonical combining class of nuktas, which change a consonant of an Indic script and are
+/// often omitted.
 const NUKTA: u8 = 7;
 
-/// Gives the pieces of a character, in order.
+/// Calls `out` with the pieces of a character, in order.
 pub(crate) fn fold(character: char, mut out: impl FnMut(Piece)) {
     if character.is_ascii() {
         out(ascii(character));
@@ -43,32 +44,33 @@ pub(crate) fn fold(character: char, mut out: impl FnMut(Piece)) {
     } else if is_pictograph(character) {
         out(Piece::Pictograph(character));
     } else if matches!(character, '가'..='힣') {
-        // Decomposed, it would only have to be composed again.
+        // Avoids a decomposition that would have to be reversed.
         out(Piece::Unspaced(character));
     } else {
-        // A sign that stands for letters, such as ™, is no part of the word before it.
-        let apart = !character.is_alphanumeric() && !is_combining_mark(character);
-        if apart {
+        // A symbol that decomposes to letters, such as ™, is not part of the preceding word.
+        let is_symbol = !character.is_alphanumeric() && !is_combining_mark(character);
+        if is_symbol {
             out(Piece::Separator);
         }
         match cyrillic(character) {
             Some(letter) => letter.to_lowercase().for_each(|lower| out(Piece::Letter(lower))),
             None => decompose_compatible(character, |part| fold_part(part, &mut out)),
         }
-        if apart {
+        if is_symbol {
             out(Piece::Separator);
         }
     }
 }
 
-/// The letter that an accent makes of another one, where it is a letter of its own and no accent.
+/// Returns the letter that an accent forms with a letter, if it is a separate letter of the
+/// alphabet rather than an accented one.
 pub(crate) fn letter_with(letter: char, accent: char) -> Option<char> {
     compose(letter, accent).and_then(cyrillic)
 }
 
-/// Whether the character is no more than a part of the sign before it: a combining mark, a variation
-/// selector, the skin tone of an emoji.
-pub(crate) fn is_drawn_on_the_one_before(character: char) -> bool {
+/// Returns whether a character only modifies the preceding one: a combining mark, a variation
+/// selector, or the skin tone of an emoji.
+pub(crate) fn extends_previous_character(character: char) -> bool {
     is_combining_mark(character) || is_skin_tone(character)
 }
 
@@ -94,26 +96,26 @@ fn fold_part(part: char, out: &mut impl FnMut(Piece)) {
     }
 }
 
-/// What remains of a letter or digit in lower case.
+/// Folds a lowercase letter or digit.
 fn fold_letter(letter: char, out: &mut impl FnMut(Piece)) {
     let category = CodePointMapData::<GeneralCategory>::new().get(letter);
     let script = CodePointMapData::<Script>::new().get(letter);
     match letter {
         _ if is_accent(letter) => out(Piece::Accent(letter)),
-        // ł, ß, œ, ı and their like have no decomposition; nor have digits of other scripts.
+        // ł, ß, œ, ı and similar letters have no decomposition, nor do digits of other scripts.
         _ if script == Script::Latin || category == GeneralCategory::DecimalNumber => {
             any_ascii_char(letter).chars().for_each(|part| out(ascii(part)));
         }
-        // Apostrophes and the like that Unicode calls letters, such as the Hawaiian ʻ.
+        // Modifier letters that look like apostrophes, such as the Hawaiian ʻ.
         '\u{2b9}'..='\u{2df}' => out(Piece::Separator),
-        // Tatweel only stretches a word.
+        // Tatweel only stretches a word visually.
         'ـ' => out(Piece::Ignored),
-        // One letter in Arabic or Persian, two in Unicode, and the feminine ending.
+        // One letter in Arabic or Persian but two in Unicode, and the feminine ending.
         'ى' | 'ی' => out(Piece::Letter('ي')),
         'ک' => out(Piece::Letter('ك')),
         'ة' => out(Piece::Letter('ه')),
         'ς' => out(Piece::Letter('σ')),
-        // Katakana becomes Hiragana, which lies this far before it.
+        // Katakana becomes Hiragana, at a constant offset.
         'ァ'..='ヶ' => {
             let hiragana = char::from_u32(u32::from(letter) - 0x60);
             out(Piece::Unspaced(hiragana.unwrap_or(letter)));
@@ -123,7 +125,7 @@ fn fold_letter(letter: char, out: &mut impl FnMut(Piece)) {
     }
 }
 
-/// The letter as it counts, if it is a Cyrillic one that Unicode takes apart: й is no и with an
+/// Returns the letter to index for a Cyrillic one that NFKD would decompose: й is not и with an
 /// accent, whereas ё may be written as е.
 fn cyrillic(letter: char) -> Option<char> {
     match letter {
@@ -136,7 +138,7 @@ fn cyrillic(letter: char) -> Option<char> {
     }
 }
 
-/// Marks that are left out by most writers, on whatever they stand: accents, vowel points, variation
+/// Returns whether a mark is usually omitted, on whichever letter: accents, vowel points, variation
 /// selectors.
 fn is_accent(character: char) -> bool {
     matches!(character,
@@ -151,8 +153,8 @@ fn is_accent(character: char) -> bool {
         || canonical_combining_class(character) == NUKTA
 }
 
-/// What is invisible and separates nothing: soft hyphens, zero-width characters, and what only
-/// chooses how the emoji before it looks.
+/// Returns whether a character is invisible and does not separate words: soft hyphens, zero-width
+/// characters, and modifiers of an emoji.
 fn is_ignored(character: char) -> bool {
     CodePointMapData::<GeneralCategory>::new().get(character) == GeneralCategory::Format
         || is_skin_tone(character)
@@ -162,16 +164,17 @@ fn is_skin_tone(character: char) -> bool {
     matches!(character, '\u{1f3fb}'..='\u{1f3ff}')
 }
 
-/// Whether the character is an emoji. Signs below the arrows, such as © and ™, are none here.
+/// Returns whether a character is an emoji. Symbols before the arrows block, such as © and ™, do
+/// not count.
 fn is_pictograph(character: char) -> bool {
     character >= '\u{2190}'
         && (CodePointSetData::new::<ExtendedPictographic>().contains(character)
             || CodePointSetData::new::<RegionalIndicator>().contains(character))
 }
 
-/// Whether a letter is of a script that is split into pairs.
+/// Returns whether a letter belongs to a script that is split into pairs.
 fn is_unspaced(letter: char, script: Script) -> bool {
-    // Iteration and length marks that several scripts share.
+    // Iteration and length marks shared by several scripts.
     let shared = matches!(letter,
         '\u{3005}'..='\u{3007}' | '\u{3031}'..='\u{3035}' | '\u{303b}'..='\u{303c}' | '\u{30fc}');
     let scripts = [
@@ -185,7 +188,7 @@ fn is_unspaced(letter: char, script: Script) -> bool {
         Script::Nushu,
         Script::KhitanSmallScript,
     ];
-    // Thai, Lao, Khmer, Myanmar and others: lines are broken between words, which are not marked.
+    // Thai, Lao, Khmer, Myanmar and others, in which word boundaries are not marked.
     let breaks = [
         LineBreak::ComplexContext,
         LineBreak::Aksara,

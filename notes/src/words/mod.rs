@@ -1,16 +1,16 @@
-//! Splits a text into words: the one rule by which notes are indexed, questions are read and
-//! passages are marked, on every database.
+//! Splits texts into words. Used for indexing notes, parsing queries and marking matches, so that
+//! all three agree on every database.
 //!
 //! - Letters are folded ([`fold`]): case, accents, width and spelling variants do not matter.
-//! - Everything that is neither letter nor digit separates words, so the parts of a file name, a URL,
-//!   an e-mail address or `ABC-1234` are words of their own. An emoji is a word.
-//! - Words of ASCII letters are stemmed as English. No word is dropped as too common.
-//! - Scripts that are written without spaces, and Hangul, whose particles follow the noun without
-//!   one, are split into overlapping pairs of characters: `数据库` becomes `数据`, `据库`, `库`.
-//!   Consecutive pairs find any substring of two characters or more, and since every character
-//!   begins exactly one word, a single character is found as the prefix of a word.
+//! - All other characters separate words, so the parts of a file name, a URL, an e-mail address or
+//!   `ABC-1234` are separate words. An emoji is a word.
+//! - Words of ASCII letters are stemmed as English. There are no stop words.
+//! - Scripts that are written without spaces, and Hangul, whose particles follow the noun without a
+//!   space, are split into overlapping pairs of characters: `数据库` becomes `数据`, `据库`, `库`.
+//!   Consecutive pairs find any substring of two or more characters. Since every character begins
+//!   exactly one word, a single character is found as the prefix of a word.
 //!
-//! A change of these rules needs a new [`crate::store::index::VERSION`].
+//! A change of these rules requires a new [`crate::store::index::VERSION`].
 
 use std::{mem, ops::ControlFlow, ops::Range};
 
@@ -21,41 +21,41 @@ use self::fold::Piece;
 
 mod fold;
 
-pub(crate) use fold::is_drawn_on_the_one_before;
+pub(crate) use fold::extends_previous_character;
 
-/// Characters of one word, at most. A longer one continues as the next word, in the index and in the
-/// question alike: Postgres takes lexemes of at most 2,046 bytes.
+/// The maximum length of a word in characters. The rest of a longer one becomes the next word, in
+/// notes and in queries alike: Postgres stores lexemes of at most 2,046 bytes.
 const MAX_LENGTH: usize = 64;
 
-/// One word of a text.
+/// A word of a text.
 #[derive(Debug)]
 pub(crate) struct Word<'a> {
-    /// What the index holds for it.
+    /// The normalized form that the index contains.
     pub(crate) lexeme: &'a str,
-    pub(crate) kind: Kind,
-    /// Where it stands in the text.
+    pub(crate) kind: WordKind,
+    /// The byte range of the word in the text.
     pub(crate) span: Range<usize>,
-    /// Where its first character ends in the text; of a [`Kind::Whole`] word, all of it.
+    /// The end of the first character in the text; for a [`WordKind::Whole`], the end of the word.
     pub(crate) head_end: usize,
 }
 
-/// How a word relates to those beside it.
+/// How a word relates to its neighbors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// It stands for itself.
+pub(crate) enum WordKind {
+    /// A separate word.
     Whole,
-    /// Two characters of a run without spaces; the next word begins with the second of them.
+    /// Two characters of a run without spaces. The next word begins with the second one.
     Pair,
-    /// The last character of such a run.
+    /// The last character of a run without spaces.
     Last,
 }
 
-/// Calls `see` for each word of the text, in order, until it breaks.
-pub(crate) fn each<F>(text: &str, see: F) -> ControlFlow<()>
+/// Calls `on_word` for each word of the text, in order, until the callback breaks.
+pub(crate) fn for_each_word<F>(text: &str, on_word: F) -> ControlFlow<()>
 where
     F: FnMut(Word<'_>) -> ControlFlow<()>,
 {
-    let mut splitter = Splitter::new(see);
+    let mut splitter = Splitter::new(on_word);
     for (start, character) in text.char_indices() {
         let span = start..start + character.len_utf8();
         let mut flow = ControlFlow::Continue(());
@@ -75,23 +75,24 @@ struct Unit {
     span: Range<usize>,
 }
 
+/// Splits the folded characters of a text into words.
 struct Splitter<F> {
-    see: F,
+    on_word: F,
     stemmer: Stemmer,
-    /// The word that is being read, folded. Empty while a run is being read.
+    /// The current word, folded. Empty within a run without spaces.
     word: String,
     length: usize,
     span: Range<usize>,
-    /// The last one or two characters of the run that is being read: the last may still be changed by
-    /// a mark that follows.
+    /// The last one or two characters of the current run. The last one may still be changed by a
+    /// following mark.
     run: Vec<Unit>,
     pair: String,
 }
 
 impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
-    fn new(see: F) -> Self {
+    fn new(on_word: F) -> Self {
         Self {
-            see,
+            on_word,
             stemmer: Stemmer::create(Algorithm::English),
             word: String::new(),
             length: 0,
@@ -119,9 +120,9 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
             Piece::Pictograph(character) => {
                 self.close()?;
                 let mut buffer = [0; 4];
-                (self.see)(Word {
+                (self.on_word)(Word {
                     lexeme: character.encode_utf8(&mut buffer),
-                    kind: Kind::Whole,
+                    kind: WordKind::Whole,
                     span: span.clone(),
                     head_end: span.end,
                 })
@@ -153,14 +154,14 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
             return ControlFlow::Continue(());
         }
         if self.run.len() == 2 {
-            self.see_pair()?;
+            self.emit_pair()?;
             self.run.remove(0);
         }
         self.run.push(Unit { character, span: span.clone() });
         ControlFlow::Continue(())
     }
 
-    /// A mark that is part of the spelling, such as a vowel sign: it belongs to the word before it.
+    /// Appends a mark that is part of the spelling, such as a vowel sign, to the preceding word.
     fn push_mark(&mut self, mark: char, span: &Range<usize>) -> ControlFlow<()> {
         if !self.run.is_empty() {
             return self.push_unit(mark, span);
@@ -177,7 +178,7 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
         self.push_letter(mark, span)
     }
 
-    /// An accent is dropped, unless it makes a letter of its own.
+    /// Drops an accent, unless it turns the preceding letter into another one.
     fn push_accent(&mut self, accent: char, span: &Range<usize>) {
         if let Some(last) = self.run.last_mut() {
             last.span.end = span.end;
@@ -205,11 +206,11 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
         let head_end = span.end;
         let flow = if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
             let lexeme = self.stemmer.stem(&word);
-            (self.see)(Word { lexeme: &lexeme, kind: Kind::Whole, span, head_end })
+            (self.on_word)(Word { lexeme: &lexeme, kind: WordKind::Whole, span, head_end })
         } else {
-            (self.see)(Word { lexeme: &word, kind: Kind::Whole, span, head_end })
+            (self.on_word)(Word { lexeme: &word, kind: WordKind::Whole, span, head_end })
         };
-        // Keeps the allocation for the next word.
+        // Reuses the allocation for the next word.
         self.word = word;
         self.word.clear();
         flow
@@ -217,31 +218,31 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
 
     fn close_run(&mut self) -> ControlFlow<()> {
         if self.run.len() == 2 {
-            self.see_pair()?;
+            self.emit_pair()?;
         }
         let Some(last) = self.run.pop() else {
             return ControlFlow::Continue(());
         };
         self.run.clear();
         let mut buffer = [0; 4];
-        (self.see)(Word {
+        (self.on_word)(Word {
             lexeme: last.character.encode_utf8(&mut buffer),
-            kind: Kind::Last,
+            kind: WordKind::Last,
             head_end: last.span.end,
             span: last.span,
         })
     }
 
-    fn see_pair(&mut self) -> ControlFlow<()> {
+    fn emit_pair(&mut self) -> ControlFlow<()> {
         let [first, second] = &self.run[..] else {
             return ControlFlow::Continue(());
         };
         self.pair.clear();
         self.pair.push(first.character);
         self.pair.push(second.character);
-        (self.see)(Word {
+        (self.on_word)(Word {
             lexeme: &self.pair,
-            kind: Kind::Pair,
+            kind: WordKind::Pair,
             span: first.span.start..second.span.end,
             head_end: first.span.end,
         })

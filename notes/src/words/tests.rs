@@ -4,7 +4,7 @@ use super::*;
 
 fn lexemes(text: &str) -> Vec<String> {
     let mut lexemes = Vec::new();
-    let _ended = each(text, |word| {
+    let _ended = for_each_word(text, |word| {
         lexemes.push(word.lexeme.to_owned());
         ControlFlow::Continue(())
     });
@@ -78,16 +78,16 @@ fn different_spellings_are_one_word() {
 }
 
 proptest! {
-    /// What the indexes of both databases rely on.
+    /// Properties that the indexes of both databases rely on.
     #[test]
     fn words_are_small_and_in_order(text in "(\\PC|[ -~]|[数ไก가\u{301}\u{3099}]){0,200}") {
         let mut last = 0;
-        let _ended = each(&text, |word| {
+        let _ended = for_each_word(&text, |word| {
             assert!(!word.lexeme.is_empty() && word.lexeme.len() <= 4 * MAX_LENGTH);
             let separates = |byte: u8| byte.is_ascii() && !byte.is_ascii_alphanumeric();
             assert!(!word.lexeme.bytes().any(separates), "{:?}", word.lexeme);
             assert!(!word.lexeme.bytes().any(|byte| byte.is_ascii_uppercase()));
-            assert!(text.get(word.span.clone()).is_some_and(|it| !it.is_empty()), "{word:?}");
+            assert!(text.get(word.span.clone()).is_some_and(|word| !word.is_empty()), "{word:?}");
             assert!(word.span.start >= last && word.span.start < word.head_end);
             assert!(word.head_end <= word.span.end && text.is_char_boundary(word.head_end));
             last = word.span.start;

@@ -93,8 +93,8 @@ async fn a_document_that_is_none_changes_nothing(database: Database) {
         (json!({ "text": "{\"theme\": \"dark\"}" }), "not a note itself"),
         (json!({ "text": "# Tea", "format": "zip" }), "not a ZIP archive"),
         (json!({ "text": "# Tea", "format": "json" }), "not a JSON array"),
-        (json!({}), "one of the two"),
-        (json!({ "text": "a", "url": "https://example.com/" }), "one of the two"),
+        (json!({}), "exactly one of"),
+        (json!({ "text": "a", "url": "https://example.com/" }), "exactly one of"),
     ] {
         let refused = ada.tool("notes_import", arguments).await;
         assert!(refused.tool_error().contains(sentence), "{}", refused.tool_error());
@@ -286,7 +286,7 @@ async fn a_document_is_fetched_from_its_address(database: Database) {
 
     let before = host.requests();
     for (reply, sentence) in [
-        (Reply::With(404, "", String::new()), "it answers 404"),
+        (Reply::With(404, "", String::new()), "it responded with 404"),
         (Reply::With(302, "location: https://files.example.com/\r\n", String::new()), "redirects"),
         (Reply::With(200, "", "<html>".repeat(3 << 20)), "larger than 16 MB"),
     ] {

@@ -56,7 +56,7 @@ async fn all(cluster: &Cluster, owner: &UserId) -> Vec<String> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = store::whole(cluster.app().db(), owner, None, after, 50).await.unwrap();
+        let page = store::list_full(cluster.app().db(), owner, None, after, 50).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.cursor());
         found.extend(page);
@@ -111,5 +111,5 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
     let bob = alone(&cluster.web(0).modern(cluster.token("bob").await));
     let made = ada.tool("notes_export", json!({})).await.output().clone();
     let refused = bob.tool("notes_import", json!({ "url": made["uri"] })).await;
-    assert!(refused.tool_error().contains("no export at this address"), "{}", refused.tool_error());
+    assert!(refused.tool_error().contains("no export at this URL"), "{}", refused.tool_error());
 }

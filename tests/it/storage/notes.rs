@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Duration};
 use app::health::Health;
 use mcp::Signal;
 use notes::store::{
-    self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, Tag, Title, Words,
+    self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, SearchQuery, Tag, Title,
 };
 use notes::uris;
 
@@ -93,7 +93,7 @@ async fn what_belongs_to_another_does_not_exist(world: World) {
     }
     for words in ["treasure", "secret", "private", "-nothing", "dev ada", "=dev:ada", "'=dev:ada'"]
     {
-        let words = Words::parse(words).unwrap();
+        let words = SearchQuery::parse(words).unwrap();
         let found = store::search(db, &eve, &words, PageSize::default()).await.unwrap();
         assert_eq!(found.notes, [], "{words}");
     }
@@ -334,7 +334,7 @@ async fn without_a_database_notes_are_unavailable(world: World) {
     assert!(matches!(page, Err(NotesError::Unavailable(_))));
     let made = store::create(app.state(), &ada, draft("Title", "", &[])).await;
     assert!(matches!(made, Err(NotesError::Unavailable(_))));
-    let words = Words::parse("title").unwrap();
+    let words = SearchQuery::parse("title").unwrap();
     let found = store::search(db, &ada, &words, PageSize::default()).await;
     assert!(matches!(found, Err(NotesError::Unavailable(_))));
     assert_eq!(app.health().await, Health::NoDatabase);

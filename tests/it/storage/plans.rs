@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use app::App;
 use async_trait::async_trait;
-use notes::store::{self, Cursor, Listing, NoteId, PageSize, Tag, Words};
+use notes::store::{self, Cursor, Listing, NoteId, PageSize, SearchQuery, Tag};
 use platform::db::Database;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, TransactionTrait as _,
@@ -42,7 +42,7 @@ async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(wor
         "-w17", // all but a few
         "absent",
     ] {
-        let words = Words::parse(question).unwrap();
+        let words = SearchQuery::parse(question).unwrap();
         store::search(&asked, &ada, &words, PageSize::default()).await.unwrap();
         asked.reads_by_index(question).await;
     }

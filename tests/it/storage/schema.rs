@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::MigratorTraitSelf as _;
-use notes::store::{self, PageSize, Words};
+use notes::store::{self, PageSize, SearchQuery};
 use sea_orm::ConnectionTrait as _;
 
 use super::{World, on_both, world::user};
@@ -100,7 +100,7 @@ async fn compacting_a_sqlite_file_keeps_the_search_index_right() {
     store::delete(world.app.state(), &ada, first.id).await.unwrap();
     world.app.db().execute_unprepared("VACUUM").await.unwrap();
 
-    let words = Words::parse("bravo").unwrap();
+    let words = SearchQuery::parse("bravo").unwrap();
     let hits = store::search(world.app.db(), &ada, &words, PageSize::default()).await.unwrap();
     assert_eq!(hits.notes.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["Second"]);
     assert!(world.directory().join("notes.db").exists());

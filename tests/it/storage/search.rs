@@ -1,6 +1,6 @@
 //! The same questions, and the same answers, on both databases.
 
-use notes::store::{self, Body, Changes, Hit, PageSize, Title, Words};
+use notes::store::{self, Body, Changes, Hit, PageSize, SearchQuery, Title};
 
 use super::{
     World, on_both,
@@ -20,7 +20,7 @@ on_both!(
 );
 
 async fn found(world: &World, question: &str) -> Vec<Hit> {
-    let words = Words::parse(question).unwrap();
+    let words = SearchQuery::parse(question).unwrap();
     store::search(world.app.db(), &user("ada"), &words, PageSize::default())
         .await
         .unwrap_or_else(|error| panic!("“{question}”: {error:?}"))
@@ -173,10 +173,10 @@ async fn no_question_is_an_error(world: World) {
     for question in ["\"…\"", "🦀", "…", "- --", "\u{301}"] {
         assert_eq!(found(&world, question).await, [], "{question} is in no note");
     }
-    found(&world, &"x".repeat(store::MAX_WORDS)).await;
-    found(&world, &"ß ".repeat(store::MAX_QUESTION_WORDS)).await;
-    found(&world, &"-a ".repeat(store::MAX_QUESTION_WORDS)).await;
-    found(&world, &"a or ".repeat(store::MAX_QUESTION_WORDS)).await;
+    found(&world, &"x".repeat(store::MAX_QUERY)).await;
+    found(&world, &"ß ".repeat(store::MAX_QUERY_WORDS)).await;
+    found(&world, &"-a ".repeat(store::MAX_QUERY_WORDS)).await;
+    found(&world, &"a or ".repeat(store::MAX_QUERY_WORDS)).await;
     assert_eq!(titles(&world, "plain; DROP -table").await, [""; 0]);
 }
 
@@ -244,7 +244,7 @@ async fn there_may_be_more(world: World) {
     for _ in 0..4 {
         world.note(&ada, "Same", "words", &[]).await;
     }
-    let words = Words::parse("same").unwrap();
+    let words = SearchQuery::parse("same").unwrap();
     for (limit, more) in [(3, true), (4, false)] {
         let limit = PageSize::new(limit).unwrap();
         let hits = store::search(world.app.db(), &ada, &words, limit).await.unwrap();

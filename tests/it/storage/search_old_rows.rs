@@ -2,7 +2,7 @@
 //! and after a deploy that was taken back.
 
 use migration::MigratorTraitSelf as _;
-use notes::store::{self, Changes, NoteId, PageSize, Title, Words, index};
+use notes::store::{self, Changes, NoteId, PageSize, SearchQuery, Title, index};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use super::{World, draft, on_both, user, world::beginning};
@@ -43,7 +43,7 @@ async fn execute<const N: usize>(world: &World, sql: &str, values: [sea_orm::Val
 }
 
 async fn found(world: &World, question: &str) -> Vec<String> {
-    let words = Words::parse(question).unwrap();
+    let words = SearchQuery::parse(question).unwrap();
     let hits = store::find(world.app.state(), &user("ada"), &words, PageSize::default()).await;
     let mut titles: Vec<_> = hits.unwrap().notes.into_iter().map(|it| it.title).collect();
     titles.sort();
@@ -99,7 +99,7 @@ async fn the_worker_indexes_what_is_left(world: World) {
     assert_eq!(index::refresh(world.app.state()).await.unwrap(), index::REFRESH_BATCH);
     assert_eq!(index::refresh(world.app.state()).await.unwrap(), 4);
     assert_eq!(index::refresh(world.app.state()).await.unwrap(), 0);
-    let words = Words::parse("naive").unwrap();
+    let words = SearchQuery::parse("naive").unwrap();
     let hits = store::search(world.app.db(), &user("ada"), &words, PageSize::default()).await;
     assert_eq!(hits.unwrap().notes.len(), 1);
 }

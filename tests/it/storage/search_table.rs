@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use notes::store::{self, MARK, PageSize, Words};
+use notes::store::{self, MARK, PageSize, SearchQuery};
 
 use super::{World, on_both, user};
 
@@ -222,7 +222,7 @@ async fn fill(world: &World) {
 
 /// The passage of each note that a question finds, by what the note says.
 async fn answer(world: &World, question: &str) -> BTreeMap<String, String> {
-    let words = Words::parse(question).unwrap();
+    let words = SearchQuery::parse(question).unwrap();
     let (db, ada) = (world.app.db(), user("ada"));
     let hits = store::search(db, &ada, &words, PageSize::new(100).unwrap()).await.unwrap();
     hits.notes.into_iter().map(|hit| (hit.snippet.replace(MARK, ""), hit.snippet)).collect()

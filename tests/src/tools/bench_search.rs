@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use app::{App, config::Config};
 use mcp::{Stores, UserId};
-use notes::store::{self, Body, Changes, Draft, PageSize, Tags, Title, Words, index};
+use notes::store::{self, Body, Changes, Draft, PageSize, SearchQuery, Tags, Title, index};
 use platform::clock::SystemClock;
 use sea_orm::{
     ConnectionTrait as _, Database, DatabaseConnection, Statement, TransactionTrait as _,
@@ -78,7 +78,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
 
     println!("{:<28} {:>7} {:>9} {:>9}", "search", "found", "p50 ms", "p99 ms");
     for (what, question) in QUESTIONS {
-        let words = Words::parse(question)?;
+        let words = SearchQuery::parse(question)?;
         let mut times = Vec::with_capacity(SEARCHES);
         let mut found = 0;
         for _ in 0..SEARCHES {

@@ -1,74 +1,75 @@
-//! What a search asks for, read once and then put in the syntax of each database, which never sees
-//! what a person typed.
+//! Parses search queries. Each database gets the parsed query in its own syntax, never the text
+//! that the user typed.
 //!
-//! Terms are separated by white space and must all occur. `"…"` is a phrase, `OR` stands between
-//! alternatives and binds less than anything else, a leading `-` excludes. A term of several words,
+//! Terms are separated by white space and must all occur. `"…"` is a phrase, `OR` separates
+//! alternatives and has the lowest precedence, a leading `-` excludes. A term of several words,
 //! such as `foo@bar.com`, is a phrase too. A term without any word is ignored.
 
 use std::{collections::HashMap, mem, ops::ControlFlow};
 
-use crate::words::{self, Kind};
+use crate::words::{self, WordKind};
 
-/// A question. Of its alternatives one has to match.
+/// A parsed query. A note matches if one of the alternatives does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct Query {
     pub(super) alternatives: Vec<Alternative>,
 }
 
-/// What stands between two `OR`s. It has at least one phrase.
+/// A conjunction of phrases. It has at least one phrase.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Alternative {
-    /// What has to occur.
-    pub(super) with: Vec<Phrase>,
-    /// What must not occur.
-    pub(super) without: Vec<Phrase>,
+    /// Phrases that must occur.
+    pub(super) required: Vec<Phrase>,
+    /// Phrases that must not occur.
+    pub(super) excluded: Vec<Phrase>,
 }
 
-/// Words that follow each other, at least one.
+/// One or more consecutive words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Phrase {
     pub(super) words: Vec<String>,
-    /// Whether the last word is only the beginning of one: a single character of a script without
+    /// Whether the last word matches as a prefix: it is a single character of a script without
     /// spaces.
     pub(super) is_prefix: bool,
 }
 
-impl Question {
+impl Query {
     pub(super) fn parse(text: &str) -> Self {
         let mut alternatives = Vec::new();
         let mut current = Alternative::default();
         for term in terms(text) {
             match term {
                 Term::Or => alternatives.push(mem::take(&mut current)),
-                Term::With(text) => current.with.extend(Phrase::parse(text)),
-                Term::Without(text) => current.without.extend(Phrase::parse(text)),
+                Term::Required(text) => current.required.extend(Phrase::parse(text)),
+                Term::Excluded(text) => current.excluded.extend(Phrase::parse(text)),
             }
         }
         alternatives.push(current);
-        alternatives.retain(|it| !(it.with.is_empty() && it.without.is_empty()));
+        alternatives.retain(|alternative| !alternative.is_empty());
         Self { alternatives }
     }
 
-    /// Whether it holds no word.
+    /// Returns whether the query has no words.
     pub(super) fn is_empty(&self) -> bool {
         self.alternatives.is_empty()
     }
 
-    /// How many words it has, those that it excludes included.
+    /// Counts the words, including excluded ones.
     pub(super) fn words(&self) -> usize {
-        let phrases = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));
+        let phrases = self.alternatives.iter().flat_map(Alternative::phrases);
         phrases.map(|phrase| phrase.words.len()).sum()
     }
 
-    /// Whether the answer depends on which words follow each other.
+    /// Returns whether the query has a phrase of several words, so that word positions matter.
     pub(super) fn has_phrases(&self) -> bool {
-        let mut phrases = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));
+        let mut phrases = self.alternatives.iter().flat_map(Alternative::phrases);
         phrases.any(|phrase| phrase.words.len() > 1)
     }
 
-    /// Whether a note matches: what the databases decide, too, by their index.
+    /// Returns whether a note with these fields matches. The databases decide the same with their
+    /// indexes.
     pub(super) fn matches<'a>(&self, fields: impl IntoIterator<Item = &'a str>) -> bool {
-        let all = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));
+        let all = self.alternatives.iter().flat_map(Alternative::phrases);
         let finder = Finder::new(all);
         let mut found = vec![false; finder.phrases.len()];
         for field in fields {
@@ -79,17 +80,27 @@ impl Question {
         }
         let mut found = found.into_iter();
         let mut all_of = |phrases: &[Phrase], wanted: bool| {
-            // Takes as many as there are, whether or not the first decides.
+            // Consumes the states of all phrases, even if the first one decides.
             let states: Vec<bool> = found.by_ref().take(phrases.len()).collect();
             states.into_iter().all(|is_found| is_found == wanted)
         };
         let mut matches = false;
         for alternative in &self.alternatives {
-            let with = all_of(&alternative.with, true);
-            let without = all_of(&alternative.without, false);
-            matches |= with && without;
+            let required = all_of(&alternative.required, true);
+            let excluded = all_of(&alternative.excluded, false);
+            matches |= required && excluded;
         }
         matches
+    }
+}
+
+impl Alternative {
+    fn is_empty(&self) -> bool {
+        self.required.is_empty() && self.excluded.is_empty()
+    }
+
+    fn phrases(&self) -> impl Iterator<Item = &Phrase> {
+        self.required.iter().chain(&self.excluded)
     }
 }
 
@@ -97,18 +108,19 @@ impl Phrase {
     fn parse(text: &str) -> Option<Self> {
         let mut words = Vec::new();
         let mut kinds = Vec::new();
-        let _ended = words::each(text, |word| {
+        let _ended = words::for_each_word(text, |word| {
             words.push(word.lexeme.to_owned());
             kinds.push(word.kind);
             ControlFlow::Continue(())
         });
         let is_prefix = match kinds[..] {
-            // The pair before it has the last character already, and the text may go on.
-            [.., Kind::Pair, Kind::Last] => {
+            // The preceding pair already contains the last character, and the text may continue
+            // after it.
+            [.., WordKind::Pair, WordKind::Last] => {
                 words.pop();
                 false
             }
-            [.., Kind::Last] => true,
+            [.., WordKind::Last] => true,
             _ => false,
         };
         (!words.is_empty()).then_some(Self { words, is_prefix })
@@ -116,12 +128,12 @@ impl Phrase {
 }
 
 enum Term<'a> {
-    With(&'a str),
-    Without(&'a str),
+    Required(&'a str),
+    Excluded(&'a str),
     Or,
 }
 
-/// What people and their keyboards put around a phrase.
+/// Returns whether a character is a quotation mark of any common keyboard.
 fn is_quote(character: char) -> bool {
     matches!(character, '"' | '“' | '”' | '„' | '‟' | '«' | '»' | '＂' | '「' | '」' | '『' | '』')
 }
@@ -131,20 +143,20 @@ fn terms(text: &str) -> impl Iterator<Item = Term<'_>> {
     std::iter::from_fn(move || {
         rest = rest.trim_start();
         let mut characters = rest.chars();
-        let is_unwanted = characters.next()? == '-';
+        let is_excluded = characters.next()? == '-';
         let from = rest.trim_start_matches('-');
         let quoted = from.strip_prefix(is_quote);
         let (word, after) = if let Some(phrase) = quoted {
             phrase.split_once(is_quote).unwrap_or((phrase, ""))
         } else {
-            let end = from.find(|it: char| it.is_whitespace() || is_quote(it));
+            let end = from.find(|character: char| character.is_whitespace() || is_quote(character));
             from.split_at(end.unwrap_or(from.len()))
         };
         rest = after;
-        Some(match (quoted, is_unwanted) {
+        Some(match (quoted, is_excluded) {
             (None, false) if word.eq_ignore_ascii_case("or") => Term::Or,
-            (_, false) => Term::With(word),
-            (_, true) => Term::Without(word),
+            (_, false) => Term::Required(word),
+            (_, true) => Term::Excluded(word),
         })
     })
 }
@@ -152,13 +164,14 @@ fn terms(text: &str) -> impl Iterator<Item = Term<'_>> {
 /// Finds phrases in texts.
 pub(super) struct Finder<'a> {
     phrases: Vec<&'a Phrase>,
-    /// The words of all phrases, and by which number they go here.
+    /// The distinct words of all phrases, and the number by which each is known here.
     vocabulary: HashMap<&'a str, usize>,
-    /// How many words the longest phrase has.
+    /// The number of words in the longest phrase.
     longest: usize,
 }
 
-/// Where a word of the text stands, and which word of the vocabulary it is, and begins with.
+/// A word of the text: its number and that of its first character in the vocabulary, and its
+/// position.
 struct Seen {
     word: Option<usize>,
     head: Option<usize>,
@@ -167,7 +180,7 @@ struct Seen {
     head_end: usize,
 }
 
-/// Where a word of a phrase was found: bytes of the text.
+/// The position of a word of a phrase, in bytes of the text.
 pub(super) type Span = std::ops::Range<usize>;
 
 impl<'a> Finder<'a> {
@@ -178,23 +191,24 @@ impl<'a> Finder<'a> {
             let number = vocabulary.len();
             vocabulary.entry(word.as_str()).or_insert(number);
         }
-        let longest = phrases.iter().map(|it| it.words.len()).max().unwrap_or_default();
+        let longest = phrases.iter().map(|phrase| phrase.words.len()).max().unwrap_or_default();
         Self { phrases, vocabulary, longest }
     }
 
-    /// Calls `on` with the number of each phrase and where its words stand, as soon as its last word
-    /// is read, until it breaks.
+    /// Calls `on_match` with the index of a phrase and the spans of its words as soon as the last
+    /// word of the phrase is read, until the callback breaks.
     pub(super) fn each(
         &self,
         text: &str,
-        mut on: impl FnMut(usize, &[Span]) -> ControlFlow<()>,
+        mut on_match: impl FnMut(usize, &[Span]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let wanted: Vec<Vec<usize>> = self.phrases.iter().map(|it| self.numbers(it)).collect();
+        let wanted: Vec<Vec<usize>> =
+            self.phrases.iter().map(|phrase| self.numbers(phrase)).collect();
         let mut window: Vec<Seen> = Vec::new();
         let mut spans = Vec::new();
-        words::each(text, |word| {
+        words::for_each_word(text, |word| {
             let head_length = word.lexeme.chars().next().map_or(0, char::len_utf8);
-            let head = (word.kind != Kind::Whole).then(|| &word.lexeme[..head_length]);
+            let head = (word.kind != WordKind::Whole).then(|| &word.lexeme[..head_length]);
             let seen = Seen {
                 word: self.vocabulary.get(word.lexeme).copied(),
                 head: head.and_then(|head| self.vocabulary.get(head)).copied(),
@@ -203,7 +217,8 @@ impl<'a> Finder<'a> {
                 head_end: word.head_end,
             };
             let is_known = seen.word.is_some() || seen.head.is_some();
-            // Now and then is enough: what is older than the longest phrase is never looked at.
+            // Words before the longest phrase are not needed any more. Dropping them only
+            // occasionally is cheaper.
             if window.len() >= 2 * self.longest {
                 window.drain(..window.len() - self.longest);
             }
@@ -213,7 +228,7 @@ impl<'a> Finder<'a> {
             }
             for (number, phrase) in self.phrases.iter().enumerate() {
                 if ends_with(&window, &wanted[number], phrase.is_prefix, &mut spans) {
-                    on(number, &spans)?;
+                    on_match(number, &spans)?;
                 }
             }
             ControlFlow::Continue(())
@@ -225,7 +240,7 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// Whether what was seen last is a phrase, and where its words stand.
+/// Returns whether the window ends with a phrase. If so, sets `spans` to the spans of its words.
 fn ends_with(window: &[Seen], phrase: &[usize], is_prefix: bool, spans: &mut Vec<Span>) -> bool {
     let Some(begin) = window.len().checked_sub(phrase.len()) else {
         return false;
@@ -252,17 +267,18 @@ mod tests {
 
     use super::*;
 
-    /// Phrases with spaces between words, a prefix with `*`, excluded ones with `-`, alternatives
-    /// with ` | `.
+    /// Formats a parsed query: phrases with spaces between words, prefixes with `*`, excluded
+    /// phrases with `-`, alternatives with ` | `.
     fn shown(text: &str) -> String {
-        let phrase = |sign: &str, it: &Phrase| {
-            format!("{sign}{}{}", it.words.join(" "), if it.is_prefix { "*" } else { "" })
+        let show = |sign: &str, phrase: &Phrase| {
+            format!("{sign}{}{}", phrase.words.join(" "), if phrase.is_prefix { "*" } else { "" })
         };
-        let alternative = |it: &Alternative| {
-            let with = it.with.iter().map(|it| phrase("", it));
-            with.chain(it.without.iter().map(|it| phrase("-", it))).collect::<Vec<_>>().join(", ")
+        let alternative = |alternative: &Alternative| {
+            let required = alternative.required.iter().map(|phrase| show("", phrase));
+            let excluded = alternative.excluded.iter().map(|phrase| show("-", phrase));
+            required.chain(excluded).collect::<Vec<_>>().join(", ")
         };
-        let alternatives = Question::parse(text).alternatives;
+        let alternatives = Query::parse(text).alternatives;
         alternatives.iter().map(alternative).collect::<Vec<_>>().join(" | ")
     }
 
@@ -301,7 +317,7 @@ mod tests {
     #[test]
     fn a_note_matches_as_a_whole_and_phrases_within_one_field() {
         let fields = ["Green tea", "black", "coffee beans and 数据库迁移"];
-        for (question, expected) in [
+        for (query, expected) in [
             ("green beans", true),
             ("\"green tea\" black", true),
             ("\"tea black\"", false),
@@ -315,16 +331,16 @@ mod tests {
             ("移", true),
             ("库数", false),
         ] {
-            assert_eq!(Question::parse(question).matches(fields), expected, "{question}");
+            assert_eq!(Query::parse(query).matches(fields), expected, "{query}");
         }
     }
 
     proptest! {
         #[test]
         fn a_text_is_found_by_itself(text in "(\\PC|[a-z数据ไทคกاй각 .@/'-]){1,60}") {
-            let quoted: String = text.chars().filter(|it| !is_quote(*it)).collect();
-            let question = Question::parse(&format!("\"{quoted}\""));
-            prop_assert!(question.is_empty() || question.matches([quoted.as_str()]), "{:?}", question);
+            let quoted: String = text.chars().filter(|character| !is_quote(*character)).collect();
+            let query = Query::parse(&format!("\"{quoted}\""));
+            prop_assert!(query.is_empty() || query.matches([quoted.as_str()]), "{:?}", query);
         }
 
         #[test]
@@ -336,8 +352,8 @@ mod tests {
             let characters: Vec<char> = text.chars().collect();
             let begin = begin.index(characters.len());
             let part: String = characters[begin..].iter().take(length).collect();
-            // A mark at the beginning belongs to the character before it.
-            prop_assert!(Question::parse(&part).matches([text.as_str()]), "{part} in {text}");
+            // A combining mark at the beginning belongs to the character before it.
+            prop_assert!(Query::parse(&part).matches([text.as_str()]), "{part} in {text}");
         }
     }
 }

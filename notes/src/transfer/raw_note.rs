@@ -1,35 +1,40 @@
-//! A note while it is read: what each field of it says, what has no place in a note, and the limits.
+//! A note that is being read: conversion of fields, and limits.
 
 use chrono::{DateTime, Utc};
 use platform::counted;
 use serde_json::Value;
 
-use super::{Incoming, dates, shorten, shown, tags};
+use super::{
+    dates,
+    document::ImportedNote,
+    tags,
+    text::{first_line, one_line, scalar, shorten, shorten_to, shown},
+};
 use crate::store::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title};
 
-/// The title of a note that has neither a title nor a text.
+/// The title of a note without title and text.
 const UNTITLED: &str = "Untitled";
 
-/// Characters of a value in a warning.
+/// The maximum length of a value in a warning, in characters.
 const SHOWN: usize = 60;
 
-/// Fields that a warning names.
+/// The maximum number of fields in a warning.
 const SHOWN_FIELDS: usize = 8;
 
-/// Characters of a title that are left for `(2 of 3)`.
+/// The number of characters reserved in a title for a label such as `(2 of 3)`.
 const PART_LABEL: usize = 20;
 
-/// A note before its limits are applied.
+/// A note before the limits are applied.
 #[derive(Debug, Default)]
-pub(super) struct Raw {
-    /// Whether an export of this server has written it: it is taken over to the letter.
-    pub(super) is_own: bool,
+pub(super) struct RawNote {
+    /// Whether an export of this server has written the note, so that it is imported unchanged.
+    pub(super) is_native: bool,
     pub(super) title: Option<String>,
     pub(super) body: String,
     pub(super) tags: Vec<String>,
     pub(super) created_at: Option<DateTime<Utc>>,
     pub(super) updated_at: Option<DateTime<Utc>>,
-    /// Front matter that has no place in a note, as it was written. It goes before the body.
+    /// Front matter fields that notes do not have, as written. They are kept before the body.
     pub(super) kept: Vec<String>,
     /// The names of the fields in [`Self::kept`].
     pub(super) kept_fields: Vec<String>,
@@ -38,7 +43,7 @@ pub(super) struct Raw {
     pub(super) warnings: Vec<String>,
 }
 
-/// What a key of front matter or JSON means.
+/// A field of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Title,
@@ -48,10 +53,13 @@ pub(super) enum Field {
     Folder,
 }
 
-/// The meaning of a key, in any of the spellings that programs use.
-pub(super) fn field(key: &str) -> Option<Field> {
-    let key: String =
-        key.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+/// Returns the field of a key, in any of the spellings that programs use.
+pub(super) fn field_of_key(key: &str) -> Option<Field> {
+    let key: String = key
+        .chars()
+        .filter(|character| character.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect();
     Some(match key.as_str() {
         "title" => Field::Title,
         "tags" | "tag" | "keywords" | "keyword" | "labels" | "label" => Field::Tags,
@@ -99,52 +107,52 @@ pub(super) fn field(key: &str) -> Option<Field> {
     })
 }
 
-/// What became of a field.
+/// The result of setting a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// The note has it now.
+pub(super) enum FieldOutcome {
+    /// The field was set.
     Used,
-    /// It holds no value.
+    /// The value is empty.
     Empty,
-    /// It must be kept as it was written.
+    /// The value is invalid for the field and must be kept in the text.
     Unused,
 }
 
-impl Raw {
-    /// Takes over the value of a field; `key` is its name in the document.
-    pub(super) fn take(&mut self, key: &str, field: Field, value: &Value) -> Taken {
+impl RawNote {
+    /// Sets a field. `key` is its name in the document.
+    pub(super) fn set_field(&mut self, key: &str, field: Field, value: &Value) -> FieldOutcome {
         match field {
-            Field::Title => self.take_title(value),
-            Field::Tags => self.take_tags(value),
-            Field::Created => self.take_time(key, value, |it| &mut it.created_at),
-            Field::Updated => self.take_time(key, value, |it| &mut it.updated_at),
-            Field::Folder => self.take_folder(value),
+            Field::Title => self.set_title(value),
+            Field::Tags => self.set_tags(value),
+            Field::Created => self.set_time(key, value, |note| &mut note.created_at),
+            Field::Updated => self.set_time(key, value, |note| &mut note.updated_at),
+            Field::Folder => self.set_folder(value),
         }
     }
 
-    fn take_title(&mut self, value: &Value) -> Taken {
-        let Some(title) = scalar(value) else { return Taken::Unused };
+    fn set_title(&mut self, value: &Value) -> FieldOutcome {
+        let Some(title) = scalar(value) else { return FieldOutcome::Unused };
         if title.trim().is_empty() {
-            Taken::Empty
+            FieldOutcome::Empty
         } else if self.title.is_some() {
-            Taken::Unused
+            FieldOutcome::Unused
         } else {
             self.title = Some(title);
-            Taken::Used
+            FieldOutcome::Used
         }
     }
 
-    fn take_tags(&mut self, value: &Value) -> Taken {
+    fn set_tags(&mut self, value: &Value) -> FieldOutcome {
         let mut found = Vec::new();
         if !tags::collect(value, &mut found) {
-            return Taken::Unused;
+            return FieldOutcome::Unused;
         }
-        let taken = if found.is_empty() { Taken::Empty } else { Taken::Used };
+        let outcome = if found.is_empty() { FieldOutcome::Empty } else { FieldOutcome::Used };
         self.add_tags(found);
-        taken
+        outcome
     }
 
-    /// Adds the tags that are not there yet.
+    /// Adds tags, without duplicates.
     pub(super) fn add_tags(&mut self, tags: impl IntoIterator<Item = String>) {
         for tag in tags {
             if !self.tags.contains(&tag) {
@@ -153,64 +161,65 @@ impl Raw {
         }
     }
 
-    fn take_time(
+    fn set_time(
         &mut self,
         key: &str,
         value: &Value,
-        place: fn(&mut Self) -> &mut Option<DateTime<Utc>>,
-    ) -> Taken {
+        target: fn(&mut Self) -> &mut Option<DateTime<Utc>>,
+    ) -> FieldOutcome {
         match dates::read(value) {
-            Ok(None) => Taken::Empty,
-            Ok(Some(time)) => match place(self) {
-                Some(other) if *other != time => Taken::Unused,
-                place => {
-                    *place = Some(time);
-                    Taken::Used
+            Ok(None) => FieldOutcome::Empty,
+            Ok(Some(time)) => match target(self) {
+                Some(other) if *other != time => FieldOutcome::Unused,
+                target => {
+                    *target = Some(time);
+                    FieldOutcome::Used
                 }
             },
             Err(dates::NotADate) => {
                 let text = scalar(value).unwrap_or_else(|| value.to_string());
                 self.warnings.push(format!(
-                    "`{}` is not a date that can be read (“{}”)",
+                    "`{}` is not a supported date (“{}”)",
                     shown(key, SHOWN),
                     shown(&text, SHOWN)
                 ));
-                Taken::Unused
+                FieldOutcome::Unused
             }
         }
     }
 
-    fn take_folder(&mut self, value: &Value) -> Taken {
+    fn set_folder(&mut self, value: &Value) -> FieldOutcome {
         match scalar(value).as_deref().map(str::trim) {
-            None => Taken::Unused,
-            Some("") => Taken::Empty,
+            None => FieldOutcome::Unused,
+            Some("") => FieldOutcome::Empty,
             Some(folder) => {
                 let folder = one_line(folder);
                 self.warnings.push(format!("its folder “{}” became a tag", shown(&folder, SHOWN)));
                 self.add_tags([folder]);
-                Taken::Used
+                FieldOutcome::Used
             }
         }
     }
 
-    /// Keeps a field as it was written.
-    pub(super) fn keep(&mut self, key: &str, text: &str) {
+    /// Keeps a field in the text, as written.
+    pub(super) fn keep_in_text(&mut self, key: &str, text: &str) {
         self.kept.push(text.trim_end_matches(['\n', '\r']).to_owned());
         self.kept_fields.push(format!("`{}`", shown(&one_line(key), SHOWN)));
     }
 
-    /// The note, in several parts if it is too long for one, and what had to change for it.
-    pub(super) fn finish(mut self) -> (Vec<Incoming>, Vec<String>) {
-        let tags = self.fitting_tags();
+    /// Applies the limits. Returns the note, in several parts if its text is too long, with
+    /// warnings about what was changed.
+    pub(super) fn finish(mut self) -> (Vec<ImportedNote>, Vec<String>) {
+        let tags = self.limited_tags();
         if let Some(warning) = self.kept_warning() {
             self.warnings.push(warning);
         }
-        let title = self.fitting_title();
-        let body = self.whole_body();
+        let title = self.limited_title();
+        let body = self.full_body();
         let parts = parts(&body);
         if parts.len() > 1 {
             self.warnings.push(format!(
-                "its text is longer than {MAX_BODY} characters and became {} notes",
+                "its text is longer than {MAX_BODY} characters and was split into {} notes",
                 parts.len()
             ));
         }
@@ -226,19 +235,19 @@ impl Raw {
                 ),
             };
             let draft = Draft {
-                title: Title::parse(&title).expect("it is one line, and was shortened"),
-                body: Body::parse(body).expect("it holds no U+0000, and was split"),
+                title: Title::parse(&title).expect("the title is one line, and was shortened"),
+                body: Body::parse(body).expect("the text has no U+0000, and was split"),
                 tags: tags.clone(),
             };
-            Incoming { draft, created_at, updated_at }
+            ImportedNote { draft, created_at, updated_at }
         });
         (notes.collect(), self.warnings)
     }
 
-    /// At most [`MAX_TAGS`] tags of at most [`MAX_TAG`] characters; the others are kept in the text.
-    fn fitting_tags(&mut self) -> Tags {
+    /// Returns the valid tags, at most [`MAX_TAGS`]; the others are kept in the text.
+    fn limited_tags(&mut self) -> Tags {
         let mut tags: Vec<Tag> = Vec::new();
-        let mut left = Vec::new();
+        let mut excess = Vec::new();
         for tag in std::mem::take(&mut self.tags) {
             match Tag::parse(&tag) {
                 Ok(tag) if tags.len() < MAX_TAGS => {
@@ -246,23 +255,23 @@ impl Raw {
                         tags.push(tag);
                     }
                 }
-                _ => left.push(tag),
+                _ => excess.push(tag),
             }
         }
-        if !left.is_empty() {
+        if !excess.is_empty() {
             self.warnings.push(format!(
                 "kept in its text, because a note has at most {MAX_TAGS} tags of 1 to {MAX_TAG} \
                  characters: {}",
-                counted(left.len(), "tag", "tags")
+                counted(excess.len(), "tag", "tags")
             ));
-            let list = Value::from(left).to_string();
+            let list = Value::from(excess).to_string();
             self.kept.push(if self.is_toml {
                 format!("tags = {list}")
             } else {
                 format!("tags: {list}")
             });
         }
-        Tags::parse(tags).expect("they were counted")
+        Tags::parse(tags).expect("the tags were counted")
     }
 
     fn kept_warning(&self) -> Option<String> {
@@ -273,13 +282,14 @@ impl Raw {
         };
         let shown = fields.get(..SHOWN_FIELDS.min(fields.len()))?.join(", ");
         (!fields.is_empty())
-            .then(|| format!("kept in its text, because a note has no place for it: {shown}{more}"))
+            .then(|| format!("kept in its text, because a note has no field for it: {shown}{more}"))
     }
 
-    /// One line of at most [`MAX_TITLE`] characters. A title that is longer goes into the text, whole.
-    fn fitting_title(&mut self) -> String {
-        let given = self.title.take().unwrap_or_default();
-        let title = one_line(&given);
+    /// Returns a title of one line with at most [`MAX_TITLE`] characters. The full version of a
+    /// longer title is kept in the text.
+    fn limited_title(&mut self) -> String {
+        let original = self.title.take().unwrap_or_default();
+        let title = one_line(&original);
         if title.is_empty() {
             let line = first_line(&self.body);
             if line.is_empty() {
@@ -293,14 +303,14 @@ impl Raw {
             return title;
         }
         self.warnings.push(format!(
-            "its title has {length} characters and was shortened to {MAX_TITLE}; the whole title is \
+            "its title has {length} characters and was shortened to {MAX_TITLE}; the full title is \
              in its text"
         ));
         self.body = format!("{title}\n\n{}", self.body);
         shorten_to(&title, MAX_TITLE)
     }
 
-    fn whole_body(&mut self) -> String {
+    fn full_body(&mut self) -> String {
         let mut body = std::mem::take(&mut self.body);
         if !self.kept.is_empty() {
             let fence = if self.is_toml { "+++" } else { "---" };
@@ -314,58 +324,12 @@ impl Raw {
     }
 }
 
-/// The text of a string, number or boolean; empty for `null`.
-pub(super) fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => Some(String::new()),
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// White space and control characters become single spaces.
-pub(super) fn one_line(text: &str) -> String {
-    if text.trim() == text && !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    let spaced: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
-    let words: Vec<_> = spaced.split_whitespace().collect();
-    words.join(" ")
-}
-
-/// The first line that says something: rules and empty lines do not.
-pub(super) fn first_line(text: &str) -> String {
-    let lines = || text.lines().map(one_line).filter(|it| !it.is_empty());
-    lines()
-        .find(|it| it.chars().any(char::is_alphanumeric))
-        .map(|it| without_list_mark(&it).to_owned())
-        .or_else(|| lines().next())
-        .unwrap_or_default()
-}
-
-/// A line without `- ` or `- [ ] ` before it.
-fn without_list_mark(line: &str) -> &str {
-    let item = ["- [ ] ", "- [x] ", "- ", "* ", "> "].iter().find_map(|it| line.strip_prefix(it));
-    item.map(str::trim).filter(|it| !it.is_empty()).unwrap_or(line)
-}
-
-/// At most `max` characters, with “…” at the end if there were more.
-fn shorten_to(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(max - 1).collect();
-    format!("{}…", start.trim_end())
-}
-
-/// Pieces of at most [`MAX_BODY`] characters, which end with a line where one ends.
+/// Splits a text into parts of at most [`MAX_BODY`] characters, at line ends if possible.
 fn parts(body: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = body;
     while let Some((most, _)) = rest.char_indices().nth(MAX_BODY) {
-        let end = rest[..most].rfind('\n').map_or(most, |it| it + 1);
+        let end = rest[..most].rfind('\n').map_or(most, |line_end| line_end + 1);
         let (part, after) = rest.split_at(end);
         parts.push(part);
         rest = after;
@@ -383,11 +347,11 @@ mod tests {
     #[test]
     fn what_exceeds_a_limit_stays_in_the_text() {
         let long = "x".repeat(255);
-        let raw = Raw {
+        let raw = RawNote {
             title: Some(long.clone()),
             body: "text".into(),
-            tags: (0..20).map(|it| it.to_string()).chain(["y".repeat(41)]).collect(),
-            ..Raw::default()
+            tags: (0..20).map(|number| number.to_string()).chain(["y".repeat(41)]).collect(),
+            ..RawNote::default()
         };
         let (notes, warnings) = raw.finish();
         let Draft { title, body, tags } = &notes[0].draft;
@@ -405,7 +369,8 @@ mod tests {
     fn a_long_text_becomes_several_notes() {
         let lines = "ü line\n".repeat(MAX_BODY / 3);
         for body in [lines, "x".repeat(MAX_BODY * 2 + 1)] {
-            let raw = Raw { title: Some("Long".into()), body: body.clone(), ..Raw::default() };
+            let raw =
+                RawNote { title: Some("Long".into()), body: body.clone(), ..RawNote::default() };
             let (notes, warnings) = raw.finish();
             let titles: Vec<_> = notes.iter().map(|it| it.draft.title.as_str()).collect();
             assert_eq!(titles, ["Long (1 of 3)", "Long (2 of 3)", "Long (3 of 3)"]);
@@ -424,7 +389,7 @@ mod tests {
             ("- [ ] Milk\n- [ ] Eggs", "Milk"),
             ("a\0b", "a b"),
         ] {
-            let (notes, _) = Raw { body: body.into(), ..Raw::default() }.finish();
+            let (notes, _) = RawNote { body: body.into(), ..RawNote::default() }.finish();
             assert_eq!(notes[0].draft.title.as_str(), title, "{body:?}");
         }
     }

@@ -18,6 +18,7 @@ mod errors;
 pub mod exports;
 mod migrations;
 mod note_id;
+mod progress;
 pub mod prompts;
 pub mod resources;
 pub mod scopes;

@@ -21,10 +21,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use super::progress::to_f64;
 use crate::{
     State,
     errors::job_error,
+    progress::to_f64,
     scopes,
     store::{self, Note, NoteRef, Tag},
 };

@@ -16,11 +16,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::progress::to_f64;
 use crate::{
     State,
     errors::job_error,
     exports::{self, ExportError, Format},
+    progress::to_f64,
     scopes,
     store::{self, Tag},
 };

@@ -21,11 +21,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::progress::to_f64;
 use crate::{
     State,
     errors::job_error,
-    exports, scopes,
+    exports,
+    progress::to_f64,
+    scopes,
     store::{
         NotesError,
         import::{BATCH_NOTES, Conflict, Import, ImportIds},

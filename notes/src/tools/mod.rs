@@ -10,7 +10,6 @@ mod export;
 mod get;
 mod import;
 mod list;
-mod progress;
 mod search;
 mod summarize;
 mod update;

@@ -6,10 +6,10 @@ use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::progress::to_f64;
 use crate::{
     State,
     errors::{tool_error, tool_error_for_note},
+    progress::to_f64,
     scopes,
     store::{self, Listing, Note, NoteRef, PageSize, SearchQuery, Tag},
 };

@@ -89,7 +89,7 @@ mod tests {
             create_directory(directory).unwrap();
             assert_eq!(mode(directory), 0o700);
         }
-        let (fresh, kept) = (new.join("notes.db"), old.join("notes.db"));
+        let (fresh, kept) = (new.join("data.db"), old.join("data.db"));
         fs::write(&kept, "kept").unwrap();
         fs::set_permissions(&kept, fs::Permissions::from_mode(0o644)).unwrap();
         for file in [&fresh, &kept] {

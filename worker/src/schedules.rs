@@ -223,8 +223,8 @@ pub async fn run(
     runner: Arc<dyn Runner>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let schedules = all(app.product());
-    let names: Vec<_> = schedules.iter().map(|it| it.name).collect();
+    let due = all(app.product());
+    let names: Vec<_> = due.iter().map(|it| it.name).collect();
     if let Err(error) = schedule_runs::register(app.jobs(), &names).await {
         tracing::warn!(
             %error,
@@ -232,13 +232,13 @@ pub async fn run(
         );
     }
     let mut scheduler = JobScheduler::new().await.context("could not create the scheduler")?;
-    for schedule in schedules {
+    for schedule in due {
         SCHEDULE_RUNS.add([schedule.name, ELSEWHERE], 0);
         let (app, runner, stop) = (app.clone(), Arc::clone(&runner), shutdown.clone());
-        let (name, due) = (schedule.name, schedule.clone());
+        let (name, of_clock) = (schedule.name, schedule.clone());
         let job = Job::new_async(schedule.when, move |_, _| {
             let (app, runner, stop) = (app.clone(), Arc::clone(&runner), stop.clone());
-            let schedule = due.clone();
+            let schedule = of_clock.clone();
             Box::pin(async move {
                 let _counted = schedule.tick(&app, &*runner, &stop).await;
             })
@@ -307,7 +307,7 @@ impl Schedule {
             }
             let done = match &self.step {
                 Step::Base(step) => step(app, runner, &mut after).await?,
-                Step::Product(schedule) => schedule.step(app.any_state()).await?,
+                Step::Product(bound) => bound.step(app.any_state()).await?,
             };
             count += done.count;
             if !done.more {

@@ -52,6 +52,9 @@ use crate::config::{Reader, Variable};
 #[derive(Clone)]
 pub struct Product(Arc<Inner>);
 
+/// Joins the lists of a product with its state.
+type MakeCatalog = dyn Fn(ServerInfo, &AnyState) -> Catalog + Send + Sync;
+
 struct Inner {
     brand: Brand,
     scopes: ScopeList,
@@ -62,7 +65,7 @@ struct Inner {
     job_tools: BTreeSet<&'static str>,
     settings: fn(&mut Reader<'_>) -> AnySettings,
     state: fn(Platform, &AnySettings) -> AnyState,
-    catalog: Box<dyn Fn(ServerInfo, &AnyState) -> Catalog + Send + Sync>,
+    catalog: Box<MakeCatalog>,
 }
 
 impl fmt::Debug for Product {

@@ -35,7 +35,10 @@ pub struct Done {
     pub more: bool,
 }
 
-/// A schedule with its state.
+/// A step whose type of state is erased.
+type BoundStep = dyn Fn(&AnyState) -> BoxFuture<'static, Result<Done, Failure>> + Send + Sync;
+
+/// A schedule of any product.
 #[derive(Clone)]
 pub struct BoundSchedule {
     /// See [`Schedule::name`].
@@ -48,7 +51,7 @@ pub struct BoundSchedule {
     pub why: &'static str,
     /// See [`Schedule::spacing`].
     pub spacing: Duration,
-    step: Arc<dyn Fn(&AnyState) -> BoxFuture<'static, Result<Done, Failure>> + Send + Sync>,
+    step: Arc<BoundStep>,
 }
 
 impl BoundSchedule {

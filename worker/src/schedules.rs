@@ -235,10 +235,10 @@ pub async fn run(
     for schedule in due {
         SCHEDULE_RUNS.add([schedule.name, ELSEWHERE], 0);
         let (app, runner, stop) = (app.clone(), Arc::clone(&runner), shutdown.clone());
-        let (name, of_clock) = (schedule.name, schedule.clone());
+        let (name, to_run) = (schedule.name, schedule.clone());
         let job = Job::new_async(schedule.when, move |_, _| {
             let (app, runner, stop) = (app.clone(), Arc::clone(&runner), stop.clone());
-            let schedule = of_clock.clone();
+            let schedule = to_run.clone();
             Box::pin(async move {
                 let _counted = schedule.tick(&app, &*runner, &stop).await;
             })
@@ -306,8 +306,8 @@ impl Schedule {
                 break;
             }
             let done = match &self.step {
-                Step::Base(step) => step(app, runner, &mut after).await?,
-                Step::Product(bound) => bound.step(app.any_state()).await?,
+                Step::Base(function) => function(app, runner, &mut after).await?,
+                Step::Product(schedule) => schedule.step(app.any_state()).await?,
             };
             count += done.count;
             if !done.more {

@@ -36,7 +36,7 @@ impl Prompt<State> for ReadingList {
         let bookmarks = store::list(&db, call.user(), tag.as_deref(), SHOWN);
         let mut text = "Suggest three of these pages to read next, and why:\n".to_owned();
         for bookmark in bookmarks.await.map_err(failed)? {
-            text.push_str(&format!("- {}: {}\n", plain(&bookmark.title), bookmark.url));
+            text.extend(["- ", &plain(&bookmark.title), ": ", &bookmark.url, "\n"]);
         }
         Ok(PromptResult {
             description: Some(Self::DESCRIPTION.to_owned()),

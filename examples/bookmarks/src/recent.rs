@@ -28,7 +28,7 @@ impl Resource<State> for RecentBookmarks {
         let mut text = String::new();
         for bookmark in bookmarks {
             let tags = bookmark.tags.join(", ");
-            text.push_str(&format!("- [{}](<{}>) {tags}\n", bookmark.title, bookmark.url));
+            text.extend(["- [", &bookmark.title, "](<", &bookmark.url, ">) ", &tags, "\n"]);
         }
         if text.is_empty() {
             text.push_str("There are no bookmarks yet.\n");

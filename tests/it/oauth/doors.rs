@@ -322,7 +322,7 @@ async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
         };
         match way {
             "/revoke" => {
-                assert_eq!(client_app.revoke(stage.one(), &opened.access).await.status, 200)
+                assert_eq!(client_app.revoke(stage.one(), &opened.access).await.status, 200);
             }
             "/account" => account("disconnect").await,
             "all apps" => account("disconnect_all").await,

@@ -78,7 +78,7 @@ impl Load {
             let rounds: Arc<AtomicU64> = Arc::default();
             load.rounds.push(Arc::clone(&rounds));
             let client = Client {
-                client_app,
+                registered: client_app,
                 access: text(&tokens, "access_token"),
                 refresh: text(&tokens, "refresh_token"),
                 refreshed_at: 0,
@@ -134,7 +134,7 @@ impl Load {
 }
 
 struct Client {
-    client_app: ClientApp,
+    registered: ClientApp,
     access: String,
     refresh: String,
     refreshed_at: u64,
@@ -173,7 +173,7 @@ impl Client {
     }
 
     async fn renew(&mut self, web: &Web, step: u64) {
-        let page = self.client_app.refresh(web, &self.refresh).await;
+        let page = self.registered.refresh(web, &self.refresh).await;
         assert_eq!(page.status, 200, "{}", page.text());
         self.access = text(&page.json(), "access_token");
         self.refresh = text(&page.json(), "refresh_token");

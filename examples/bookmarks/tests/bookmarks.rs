@@ -1,6 +1,8 @@
 //! The example as its users and operators see it: two real instances, sign-in from the address alone,
 //! calls in both protocol eras, a job whose instance is killed, and no trace of another product.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},

@@ -49,12 +49,12 @@ impl Metrics {
     fn authorize(&self, request: &Request) -> Result<(), ApiError> {
         match &self.access {
             Access::Everyone => Ok(()),
-            Access::WithToken(None) => Err(ApiError::NotFound),
+            Access::WithToken(None) => Err(ApiError::not_found()),
             Access::WithToken(Some(token)) => {
                 let sent = bearer(request.headers()).unwrap_or_default();
                 let same: bool = sent.as_bytes().ct_eq(token.expose().as_bytes()).into();
                 // Like an unknown path, so that scanners learn nothing.
-                if same { Ok(()) } else { Err(ApiError::NotFound) }
+                if same { Ok(()) } else { Err(ApiError::not_found()) }
             }
         }
     }

@@ -260,7 +260,7 @@ impl<E: Endpoint> Endpoint for Named<E> {
             // Already a complete response of poem-openapi.
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => error::from_poem(error, self.methods).into_response(&id),
-            Err(_panic) => ApiError::Internal.into_response(&id), // the panic hook has logged it
+            Err(_panic) => ApiError::internal().into_response(&id), // the panic hook has logged it
         };
         response.set_data(RouteName(self.name));
         Ok(response)

@@ -43,7 +43,7 @@ pub(crate) fn network(app: &App, request: &Request) -> RateLimitKey {
     }
 }
 
-/// Counts one request. [`ApiError::TooManyRequests`] if the limit is exceeded.
+/// Counts one request. [`ApiError::too_many_requests`] if the limit is exceeded.
 pub(crate) async fn take(app: &App, bucket: &Bucket, key: &RateLimitKey) -> Result<(), ApiError> {
     if key.unlimited {
         return Ok(());
@@ -54,6 +54,6 @@ pub(crate) async fn take(app: &App, bucket: &Bucket, key: &RateLimitKey) -> Resu
 fn allowed(verdict: Verdict) -> Result<(), ApiError> {
     match verdict {
         Verdict::Allowed { .. } => Ok(()),
-        Verdict::Refused { retry_after } => Err(ApiError::TooManyRequests(retry_after)),
+        Verdict::Refused { retry_after } => Err(ApiError::too_many_requests(retry_after)),
     }
 }

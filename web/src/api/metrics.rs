@@ -14,7 +14,7 @@ use crate::{
         error::ApiError,
         observe::{Named, Observed},
         probes::METRICS,
-        server::{self, Limits},
+        server,
     },
     instance::Instance,
 };
@@ -83,5 +83,5 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken)
     let named = Named { name: METRICS, methods: METHODS, inner: get(endpoint) };
     let app = Observed::new(brand, Route::new().at(METRICS, named));
     // A scrape is short, so there is no grace period.
-    server::serve(listener, app, Limits::default(), shutdown, std::time::Duration::ZERO).await;
+    server::serve(listener, app, shutdown, std::time::Duration::ZERO).await;
 }

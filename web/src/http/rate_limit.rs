@@ -1,7 +1,8 @@
 //! Rate limits of requests that are not authenticated.
 
 use app::App;
-use oauth::limits::{self, Bucket, Verdict};
+use oauth::limits::{Bucket, Verdict};
+use platform::client_network;
 use poem::Request;
 
 use super::{client_address::address, error::ApiError, fetch_metadata::is_from_another_site};
@@ -38,7 +39,7 @@ pub(crate) fn network(app: &App, request: &Request) -> RateLimitKey {
     let address = address(app, request);
     let unlimited = &app.config().unlimited_networks;
     RateLimitKey {
-        key: limits::network(address),
+        key: client_network(address),
         unlimited: unlimited.iter().any(|network| network.contains(&address.to_canonical())),
     }
 }

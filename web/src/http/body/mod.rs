@@ -9,8 +9,7 @@ use app::App;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use http::{HeaderMap, StatusCode, header};
-use oauth::limits;
-use platform::counted;
+use platform::{client_network, counted};
 use poem::{Body, Request};
 use tokio::time::{Instant, timeout_at};
 
@@ -93,7 +92,7 @@ pub(crate) async fn read_from_network(
     bounds: Bounds,
 ) -> Result<FullBody, ApiError> {
     let bodies = request.data::<NetworkBodies>().ok_or_else(ApiError::internal)?;
-    let network = limits::network(client_address::address(&bodies.app, request));
+    let network = client_network(client_address::address(&bodies.app, request));
     read(request.headers(), body, bounds, bodies.budget.begin(&network)?).await
 }
 

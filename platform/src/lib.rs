@@ -7,7 +7,7 @@
 //! | fetch a URL that a client chose | [`fetch`] |
 //! | send a request to a configured service | [`outgoing`], [`proxies`] |
 //! | keep or seal a secret | [`secret`], [`sealing`] |
-//! | log, trace or count | [`telemetry`], [`metrics`] |
+//! | log, trace or measure | [`telemetry`], [`metrics`] |
 //! | signal to other processes what a commit changed | [`signals`] |
 //! | stop the process in time | [`ending`] |
 //!

@@ -72,7 +72,7 @@ impl Mcp {
         let measurement = Measurement::start(request.method());
         let (head, body) = request.into_parts();
         if head.method == Method::GET && head.headers.contains_key("last-event-id") {
-            metrics::MCP_STREAM_RESUMES.count([]);
+            metrics::MCP_STREAM_RESUMES.increment([]);
         }
         let mut reply = match head.method {
             Method::POST => {

@@ -127,7 +127,7 @@ pub(super) fn respond<T>(
     result: Result<T, ApiError>,
 ) -> Result<T, OAuthErrorResponse> {
     let code = result.as_ref().err().map_or(metrics::NO_ERROR, |error| error.code);
-    metrics::OAUTH_REQUESTS.count([endpoint, grant_type, code]);
+    metrics::OAUTH_REQUESTS.increment([endpoint, grant_type, code]);
     result.map_err(|error| OAuthErrorResponse::new(error, request))
 }
 

@@ -131,7 +131,7 @@ impl Register {
         let info = request_info(&self.app, request);
         let error = match register::register(self.app.oauth(), &body, &info).await {
             Ok(client) => {
-                info.parties.set_client(&client.client_id);
+                info.log_context.set_client(&client.client_id);
                 let no_store = "no-store".to_owned();
                 return Ok(RegisterResponse::Registered(Json(client.into()), no_store));
             }

@@ -79,7 +79,7 @@ impl Revoke {
         match revoke::token(self.app.oauth(), &client, token, &info).await {
             Ok(()) => {
                 // An unknown token may be a guess.
-                if info.parties.user().is_none() {
+                if info.log_context.user().is_none() {
                     request.count_failure().await?;
                 }
                 Ok(RevokeResponse::Revoked)

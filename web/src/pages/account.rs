@@ -133,7 +133,7 @@ impl Account {
                 let apps = apps.map_err(|error| unavailable(&error))?;
                 // If it is missing, it was disconnected already, perhaps in another tab.
                 if let Some(app) = apps.iter().find(|app| app.grant.to_string() == grant) {
-                    info.parties.set_client(app.client.as_str());
+                    info.log_context.set_client(app.client.as_str());
                     account::disconnect(self.app.oauth(), user, app.grant, &info)
                         .await
                         .map_err(|error| unavailable(&error))?;

@@ -10,7 +10,7 @@
 use std::{
     borrow::Cow,
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -20,7 +20,7 @@ use entity::{
     oauth_audit::{ActiveModel, Entity},
 };
 use mcp::UserId;
-use platform::{db::Failure, metrics};
+use platform::{client_network, db::Failure, metrics};
 use sea_orm::{ConnectionTrait, EntityTrait as _, Set};
 use sha2::{Digest as _, Sha256};
 
@@ -170,7 +170,7 @@ pub struct RequestInfo {
     /// The hash of its `User-Agent`.
     pub user_agent_hash: Option<[u8; 32]>,
     /// The user and client that the request is about, filled in during the request.
-    pub parties: Parties,
+    pub log_context: LogContext,
 }
 
 impl RequestInfo {
@@ -180,14 +180,14 @@ impl RequestInfo {
             id: id.into(),
             address,
             user_agent_hash: user_agent.map(|it| Sha256::digest(it.as_bytes()).into()),
-            parties: Parties::default(),
+            log_context: LogContext::default(),
         }
     }
 
     /// Replaces the log context that the user and client are added to.
     #[must_use]
-    pub fn with_parties(self, parties: Parties) -> Self {
-        Self { parties, ..self }
+    pub fn with_log_context(self, log_context: LogContext) -> Self {
+        Self { log_context, ..self }
     }
 
     /// Returns the origin of events without a request: from a schedule, or from the command line.
@@ -198,17 +198,7 @@ impl RequestInfo {
     /// Returns the address as it is stored: an IPv4 address, or the /64 of an IPv6 address, which
     /// is typically assigned to one customer.
     pub fn network(&self) -> Option<String> {
-        self.address.map(network)
-    }
-}
-
-fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let network = Ipv6Addr::from(u128::from(address) & (u128::MAX << 64));
-            format!("{network}/64")
-        }
+        self.address.map(client_network)
     }
 }
 
@@ -219,7 +209,7 @@ fn network(address: IpAddr) -> String {
 /// The values are not necessarily authenticated: in the line of a refused request, they name the
 /// claimed user and client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parties(Arc<Known>);
+pub struct LogContext(Arc<Known>);
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
@@ -227,7 +217,7 @@ struct Known {
     client: OnceLock<Box<str>>,
 }
 
-impl Parties {
+impl LogContext {
     /// Sets the user, unless it is set.
     pub fn set_user(&self, user: &str) {
         self.0.user.get_or_init(|| user.into());
@@ -302,7 +292,7 @@ impl Event {
 
     /// Writes the log line, and counts the event.
     pub fn log(&self) {
-        metrics::OAUTH_EVENTS.count([self.kind.as_str()]);
+        metrics::OAUTH_EVENTS.increment([self.kind.as_str()]);
         let grant = self.grant.map(|it| it.to_string());
         let network = self.request.network();
         // The macro requires a constant level.

@@ -211,7 +211,7 @@ async fn identify(
         .one("client_id")
         .map_err(twice)?
         .ok_or(page(PageError::Request("The request does not name a client.")))?;
-    client::introduce(server, client_id, &request.parties);
+    client::introduce(server, client_id, &request.log_context);
     let redirect_uri = parameters.one("redirect_uri").map_err(twice)?;
     let client = client::find(server, client_id).await.map_err(|error| match error {
         ClientError::Unknown => page(PageError::UnknownClient),

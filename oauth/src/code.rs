@@ -216,7 +216,7 @@ impl Attempt<'_> {
         code: Model,
         minter: &Minter,
     ) -> Result<TokenSet, RedeemError> {
-        self.request.parties.set_user(&code.user_sub);
+        self.request.log_context.set_user(&code.user_sub);
         let ours = self.server.settings().public_url.mcp();
         match self.judge(&code, &ours) {
             Verdict::Redeem => {}
@@ -347,7 +347,7 @@ impl Attempt<'_> {
         let Some(grant) = grant else {
             return answer;
         };
-        self.request.parties.set_user(&grant.user_sub);
+        self.request.log_context.set_user(&grant.user_sub);
         if !self.proves_theft(&grant) {
             return answer;
         }

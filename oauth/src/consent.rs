@@ -135,7 +135,7 @@ pub async fn decide(
     request: &RequestInfo,
 ) -> Result<Next, ConsentError> {
     let asked = look(server, transaction, nonce).await?;
-    request.parties.set_client(asked.request.client.as_str());
+    request.log_context.set_client(asked.request.client.as_str());
     if !bool::from(asked.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
         return Err(ConsentError::Forged);
     }

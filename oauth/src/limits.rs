@@ -11,7 +11,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -174,18 +174,6 @@ pub trait Limiter: Send + Sync + fmt::Debug {
     }
 }
 
-/// Returns the network of a client as a key: an IPv4 address, or the /64 of an IPv6 address, which
-/// is typically assigned to one customer.
-pub fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let network = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64));
-            format!("{network}/64")
-        }
-    }
-}
-
 /// Returns the address of a client behind proxies. Each of the `hops` trusted proxies has appended
 /// the address that it saw, so the client's address is the entry at position `hops` from the right.
 /// Entries further left were written by the client and prove nothing. If there are fewer entries
@@ -329,17 +317,6 @@ mod tests {
         ] {
             let found = client_address(peer, header.split(','), hops);
             assert_eq!(found.to_string(), expected, "{header} {hops}");
-        }
-    }
-
-    #[test]
-    fn a_network_is_what_one_customer_has() {
-        for (address, key) in [
-            ("203.0.113.7", "203.0.113.7"),
-            ("::ffff:203.0.113.7", "203.0.113.7"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ] {
-            assert_eq!(network(address.parse().unwrap()), key);
         }
     }
 

@@ -210,7 +210,7 @@ impl Exchange<'_> {
             .await
             .map_err(Failure::from)?;
         if let Some(grant) = &grant {
-            self.request.parties.set_user(&grant.user_sub);
+            self.request.log_context.set_user(&grant.user_sub);
         }
         self.accept(grant)
     }

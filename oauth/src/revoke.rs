@@ -309,7 +309,7 @@ async fn grant_of_refresh_token(
     };
     let grant = Entity::find_by_id(token.grant_id).one(server.db()).await.map_err(Failure::from)?;
     if let Some(grant) = &grant {
-        request.parties.set_user(&grant.user_sub);
+        request.log_context.set_user(&grant.user_sub);
     }
     match grant {
         Some(grant) if grant.client_id != client.id => Err(RevokeError::OtherClient),
@@ -325,7 +325,7 @@ async fn grant_of_access_token(
 ) -> Result<Option<GrantId>, RevokeError> {
     let verified = server.tokens().verify(token).await;
     if let Ok(claims) = &verified {
-        request.parties.set_user(claims.user.as_str());
+        request.log_context.set_user(claims.user.as_str());
     }
     match verified {
         Ok(claims) if *claims.client != *client.id.as_str() => Err(RevokeError::OtherClient),

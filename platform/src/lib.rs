@@ -3,10 +3,11 @@
 //! | to … | look at |
 //! |---|---|
 //! | send a statement to the database | [`db`] |
+//! | accept HTTP connections within limits | [`http_listener`] |
 //! | fetch a URL that a client chose | [`fetch`] |
 //! | send a request to a configured service | [`outgoing`], [`proxies`] |
 //! | keep or seal a secret | [`secret`], [`sealing`] |
-//! | log, trace or count | [`telemetry`], [`metrics`] |
+//! | log, trace or measure | [`telemetry`], [`metrics`] |
 //! | signal to other processes what a commit changed | [`signals`] |
 //! | stop the process in time | [`ending`] |
 //!
@@ -14,12 +15,14 @@
 //! `tracing` and the recorder of metrics, of which a process has one.
 
 pub mod causes;
+mod client_network;
 pub mod clock;
 pub mod counted;
 pub mod db;
 pub mod descriptors;
 pub mod ending;
 pub mod fetch;
+pub mod http_listener;
 pub mod metrics;
 pub mod non_public_ip;
 pub mod outgoing;
@@ -34,6 +37,7 @@ pub mod telemetry;
 pub mod terminal;
 
 pub use self::{
+    client_network::client_network,
     counted::counted,
     quoted::{is_invisible, plain, quoted},
 };

@@ -10,10 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http::{
-        body::budget::Budget,
-        server::{self, Limits},
-    },
+    http::{body::budget::Budget, server},
     instance::Instance,
     routes,
 };
@@ -72,8 +69,7 @@ pub async fn run(
         drain(&engine, notice, bound.saturating_sub(closing)).await;
         stop_accepting.cancel();
     };
-    let serving =
-        server::serve(listener, app, Limits::default(), stop_accepting.clone(), closing / 2);
+    let serving = server::serve(listener, app, stop_accepting.clone(), closing / 2);
     let following = revoked::follow(instance.app.oauth(), |_grant| {});
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, ending) } => {

@@ -22,14 +22,14 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
     let stop = Arc::new(Stop::default());
     let key = (claimed.lease.job.clone(), claimed.lease.number);
-    metrics::JOB_WAIT.took([], claimed.waited);
+    metrics::JOB_WAIT.observe([], claimed.waited);
     shared.running.insert(claimed.lease.clone(), Arc::clone(&stop));
     let task = tokio::spawn({
         let shared = Arc::clone(shared);
         let key = key.clone();
         async move {
             let _slot = Slot { running: &shared.running, key };
-            let _counted = metrics::WORKER_JOBS.while_held([]);
+            let _counted = metrics::WORKER_JOBS.hold([]);
             run(&shared, claimed, &stop).await;
         }
     });
@@ -81,7 +81,7 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     };
     let time = began.elapsed();
     let name = end.as_ref().map_or(STOPPED, End::name);
-    metrics::JOB_ATTEMPT_DURATION.took([shared.app.jobs().tool_label(&tool), name], time);
+    metrics::JOB_ATTEMPT_DURATION.observe([shared.app.jobs().tool_label(&tool), name], time);
     let Some(end) = end else {
         tracing::info!(
             job = %lease.job, tool, attempt = number, request_id,

@@ -113,7 +113,7 @@ async fn claim_once(
     };
     shared.running.claim_started();
     let claimed = jobs::claim(shared.app.jobs(), turn, what).await;
-    metrics::WORKER_CLAIMS.count([match &claimed {
+    metrics::WORKER_CLAIMS.increment([match &claimed {
         Ok(claimed) if claimed.is_empty() => "nothing",
         Ok(_) => "some",
         Err(_) => "no_answer",

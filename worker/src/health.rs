@@ -6,7 +6,6 @@
 //! platform only.
 
 use std::{
-    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,27 +14,28 @@ use app::{App, metrics};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::{Instant, sleep, timeout},
-};
+use platform::http_listener::{self, ConnectionLimits, Limits, LingerLimits, RequestBody};
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How long a healthy worker may fail to query the queue. It does so every two seconds, and waits
 /// up to five for a connection; the rest is for a restart of the database.
 const HEALTHY_SILENCE: Duration = Duration::from_secs(15);
 
-/// Maximum number of connections. Platforms and Prometheus open one or two.
-const MAX_CONNECTIONS: usize = 32;
+/// Timeout of a connection, from its beginning to the last byte of the response. A connection has
+/// one request: probes are rare.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// Timeout of a request, from its first byte to the last byte of the response.
-const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-
-/// Pause after a failed `accept`: usually file descriptors ran out, and some must be closed first.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Platforms and Prometheus open one or two connections, with small requests.
+const LIMITS: Limits = Limits {
+    connections: ConnectionLimits { open: 32, lingering: 8, for_probes: 0 },
+    head_time: CONNECTION_TIME,
+    head_bytes: 64 * 1024,
+    write_stall: CONNECTION_TIME,
+    connection_time: Some(CONNECTION_TIME),
+    keep_alive: false,
+    linger: LingerLimits { time: CONNECTION_TIME, pause: Duration::from_secs(1), bytes: 1 << 20 },
+};
 
 /// When a worker last queried the queue. Clones share it.
 #[derive(Clone, Debug)]
@@ -72,31 +72,7 @@ pub async fn serve_health(
     app: App,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let permit = Arc::clone(&permits).acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let answer = connection(stream, pulse.clone(), app.clone(), shutdown.clone());
-                tokio::spawn(async move {
-                    answer.await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(
-                    dependency = "sockets", %error,
-                    "Could not accept a connection; retrying"
-                );
-                sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
-}
-
-/// Serves one request per connection: probes are rare.
-async fn connection(stream: TcpStream, pulse: Pulse, app: App, shutdown: CancellationToken) {
-    let responding = service_fn(move |request: Request<Incoming>| {
+    let handler = move |request: Request<RequestBody>, _connection| {
         let probe = requested(&request);
         let (pulse, app, shutdown) = (pulse.clone(), app.clone(), shutdown.clone());
         async move {
@@ -104,19 +80,11 @@ async fn connection(stream: TcpStream, pulse: Pulse, app: App, shutdown: Cancell
                 Probe::Metrics => (StatusCode::OK, PROMETHEUS, metrics::render(&app).await),
                 other => respond(other, &pulse, &shutdown),
             };
-            Ok::<_, Infallible>(response(answer))
+            response(answer)
         }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_LIMIT)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), responding);
-    match timeout(REQUEST_LIMIT, serving).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "Probe failed"),
-        Err(_) => tracing::debug!("Probe timed out"),
-    }
+    };
+    let never = CancellationToken::new();
+    http_listener::serve(listener, handler, LIMITS, never, Duration::ZERO).await;
 }
 
 const JSON: &str = "application/json";

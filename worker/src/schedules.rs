@@ -262,7 +262,7 @@ impl Schedule {
             Tick::Failed => {
                 schedule_runs::count(app.jobs(), self.name, Runs { ran: 0, failed: 1 }).await;
             }
-            Tick::Elsewhere => SCHEDULE_RUNS.count([self.name, ELSEWHERE]),
+            Tick::Elsewhere => SCHEDULE_RUNS.increment([self.name, ELSEWHERE]),
         }
         tick
     }

@@ -57,7 +57,7 @@ impl<T: ?Sized> Observed<T> {
         let started = Instant::now();
         let result = doing.await;
         let outcome = if result.is_ok() { "ok" } else { "error" };
-        REDIS_OPERATION_DURATION.took([operation, outcome], started.elapsed());
+        REDIS_OPERATION_DURATION.observe([operation, outcome], started.elapsed());
         result
     }
 }
@@ -74,9 +74,9 @@ impl Sessions for Observed<dyn Sessions> {
         session: &Session,
     ) -> Result<Vec<SessionId>, StoreError> {
         let evicted = self.timed("session_create", self.inner.create(id, session)).await?;
-        MCP_SESSIONS.count(["created"]);
+        MCP_SESSIONS.increment(["created"]);
         for _ in &evicted {
-            MCP_SESSIONS.count(["evicted"]);
+            MCP_SESSIONS.increment(["evicted"]);
         }
         Ok(evicted)
     }
@@ -84,7 +84,7 @@ impl Sessions for Observed<dyn Sessions> {
     async fn load(&self, user: &UserId, id: &SessionId) -> Result<Option<Session>, StoreError> {
         let session = self.timed("session_load", self.inner.load(user, id)).await?;
         if session.is_none() {
-            MCP_SESSIONS.count(["unknown"]);
+            MCP_SESSIONS.increment(["unknown"]);
         }
         Ok(session)
     }
@@ -109,11 +109,11 @@ impl Sessions for Observed<dyn Sessions> {
         let session = self.inner.load(user, id).await?;
         let deleted = self.timed("session_delete", self.inner.delete(user, id)).await?;
         if deleted {
-            MCP_SESSIONS.count(["deleted"]);
+            MCP_SESSIONS.increment(["deleted"]);
             if let Some(began) = session.and_then(|it| it.began) {
                 let lasted = SystemClock.now().timestamp().saturating_sub(began);
                 let lasted = u64::try_from(lasted).unwrap_or(0);
-                MCP_SESSION_DURATION.took([], Duration::from_secs(lasted));
+                MCP_SESSION_DURATION.observe([], Duration::from_secs(lasted));
             }
         }
         Ok(deleted)
@@ -149,7 +149,7 @@ impl Questions for Observed<dyn Questions> {
     ) -> Result<Answered, StoreError> {
         let answering = self.inner.answer(session, question, answer, lease);
         let answered = self.timed("question_answer", answering).await?;
-        MCP_QUESTIONS.count([match answered {
+        MCP_QUESTIONS.increment([match answered {
             Answered::Unknown => "late",
             Answered::Waiting | Answered::Complete(..) => "answered",
         }]);
@@ -164,7 +164,7 @@ impl Questions for Observed<dyn Questions> {
         let withdrawing = self.inner.withdraw(session, request);
         let writer = self.timed("question_withdraw", withdrawing).await?;
         if writer.is_some() {
-            MCP_QUESTIONS.count(["withdrawn"]);
+            MCP_QUESTIONS.increment(["withdrawn"]);
         }
         Ok(writer)
     }
@@ -183,7 +183,7 @@ impl StreamLog for Observed<dyn StreamLog> {
 
     async fn append(&self, session: &SessionId, message: &str) -> Result<(), StoreError> {
         self.timed("stream_append", self.inner.append(session, message)).await?;
-        MCP_STREAM_EVENTS.count(["appended"]);
+        MCP_STREAM_EVENTS.increment(["appended"]);
         Ok(())
     }
 
@@ -191,7 +191,7 @@ impl StreamLog for Observed<dyn StreamLog> {
         let writing = self.inner.write(writer, number, message);
         let written = self.timed("stream_write", writing).await?;
         if written {
-            MCP_STREAM_EVENTS.count(["appended"]);
+            MCP_STREAM_EVENTS.increment(["appended"]);
         }
         Ok(written)
     }
@@ -199,7 +199,7 @@ impl StreamLog for Observed<dyn StreamLog> {
     async fn finish(&self, writer: &Writer, answer: Option<&str>) -> Result<(), StoreError> {
         self.timed("stream_finish", self.inner.finish(writer, answer)).await?;
         if answer.is_some() {
-            MCP_STREAM_EVENTS.count(["appended"]);
+            MCP_STREAM_EVENTS.increment(["appended"]);
         }
         Ok(())
     }
@@ -264,7 +264,7 @@ impl StreamLog for Observed<dyn StreamLog> {
         let writing = self.inner.write_for_job(writer, mark, message);
         let written = self.timed("stream_write", writing).await?;
         if written {
-            MCP_STREAM_EVENTS.count(["appended"]);
+            MCP_STREAM_EVENTS.increment(["appended"]);
         }
         Ok(written)
     }
@@ -286,7 +286,7 @@ impl StreamLog for Observed<dyn StreamLog> {
 impl Bus for Observed<dyn Bus> {
     async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
         if matches!(signal, Signal::Cancelled { request: Some(_), .. }) {
-            MCP_CANCELLATIONS.count(["legacy"]);
+            MCP_CANCELLATIONS.increment(["legacy"]);
         }
         self.timed("publish", self.inner.publish(signal)).await
     }
@@ -311,7 +311,7 @@ impl Limiter for ObservedLimiter {
     async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
         let verdict = self.0.take(bucket, key, count).await;
         let word = if verdict.is_allowed() { "allowed" } else { "refused" };
-        RATE_LIMIT_DECISIONS.count([bucket.name, word]);
+        RATE_LIMIT_DECISIONS.increment([bucket.name, word]);
         verdict
     }
 }

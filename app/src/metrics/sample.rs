@@ -93,7 +93,7 @@ impl State {
                 connection
             } else {
                 if self.redis_was_there {
-                    REDIS_RECONNECTS.count([]);
+                    REDIS_RECONNECTS.increment([]);
                 }
                 let client = redis::Client::open(settings.url.expose())?;
                 client.get_multiplexed_async_connection().await?

@@ -29,7 +29,7 @@ pub use self::types::{
 };
 pub(crate) use self::types::{Metadata, client, from_row, holds_private_key, row};
 use super::{
-    audit::Parties,
+    audit::LogContext,
     cimd,
     display_name::DisplayName,
     metadata_url::{self, MetadataUrl},
@@ -88,12 +88,12 @@ fn configured<'a>(server: &'a Server, id: &str) -> Option<&'a Client> {
 
 /// Adds the client id of a request to the log context, if the text has the form of a `client_id`.
 /// The client may not exist, but the form bounds what can be written to the log.
-pub fn introduce(server: &Server, id: &str, parties: &Parties) {
+pub fn introduce(server: &Server, id: &str, log_context: &LogContext) {
     let is_one = token_format::is_client_id(id)
         || configured(server, id).is_some()
         || MetadataUrl::parse(id, server.settings().public_url.host()).is_ok();
     if is_one {
-        parties.set_client(id);
+        log_context.set_client(id);
     }
 }
 

@@ -166,7 +166,7 @@ async fn authenticate(
         }
     };
     let user = identity.user(provider);
-    request.parties.set_user(user.as_str());
+    request.log_context.set_user(user.as_str());
     if let Err(why) = policy::admit(server, provider, &identity, deadline).await {
         if let Some(token) = &identity.token {
             provider.forget(token);
@@ -214,7 +214,7 @@ async fn refused(
         }
     };
     let user = identity.user(provider);
-    metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
+    metrics::OAUTH_GATE_REFUSALS.increment([why.as_str()]);
     if why == DenialReason::OrgRefuses {
         warn(provider, provider.membership_advice(), "the organization refuses");
         SignInOutcome::Misconfigured.count();

@@ -54,6 +54,6 @@ impl SignInOutcome {
     }
 
     pub(crate) fn count(self) {
-        metrics::OAUTH_SIGN_INS.count([self.as_str()]);
+        metrics::OAUTH_SIGN_INS.increment([self.as_str()]);
     }
 }

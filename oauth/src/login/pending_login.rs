@@ -72,7 +72,7 @@ impl LoginFor {
     /// Adds the client id to the request's log context.
     pub(crate) fn add_to_log_context(&self, request: &RequestInfo) {
         if let Self::Client(asked) = self {
-            request.parties.set_client(asked.client.as_str());
+            request.log_context.set_client(asked.client.as_str());
         }
     }
 

@@ -38,7 +38,7 @@ impl From<DbErr> for Failure {
             return Self::Busy(Busy);
         }
         if is_exhausted(&error) {
-            metrics::DB_CONNECTION_TIMEOUTS.count([]);
+            metrics::DB_CONNECTION_TIMEOUTS.increment([]);
         }
         if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Internal(error.into()) }
     }

@@ -19,7 +19,7 @@ pub(super) async fn measured<A: Ask>(
     let began = Instant::now();
     let answer = asking.instrument(span.clone()).await;
     let outcome = if answer.is_ok() { "ok" } else { "error" };
-    metrics::DB_OPERATION_DURATION.took([outcome], began.elapsed());
+    metrics::DB_OPERATION_DURATION.observe([outcome], began.elapsed());
     if let Err(error) = &answer {
         span.record("otel.status_code", "ERROR");
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);

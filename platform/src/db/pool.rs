@@ -202,7 +202,7 @@ impl Pool {
     pub(super) async fn lease(&self, permit: Option<Permit>) -> Result<Lease, DbErr> {
         let began = Instant::now();
         let object = self.inner.get().await.map_err(|error| self.acquire_error(error))?;
-        metrics::DB_CONNECTION_WAIT.took([], began.elapsed());
+        metrics::DB_CONNECTION_WAIT.observe([], began.elapsed());
         Ok(Lease::of(object, permit))
     }
 

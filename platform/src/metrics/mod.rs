@@ -79,7 +79,7 @@ impl<const N: usize> Metric<N> {
     }
 
     /// Increments a counter by 1.
-    pub fn count(&self, values: [&str; N]) {
+    pub fn increment(&self, values: [&str; N]) {
         self.add(values, 1);
     }
 
@@ -106,14 +106,14 @@ impl<const N: usize> Metric<N> {
 
     /// Increments a gauge until the result is dropped.
     #[must_use]
-    pub fn while_held(&self, values: [&str; N]) -> Held {
+    pub fn hold(&self, values: [&str; N]) -> Held {
         let gauge = ::metrics::gauge!(self.name, self.labelled(values));
         gauge.increment(1.0);
         Held(gauge)
     }
 
     /// Records a duration in a histogram.
-    pub fn took(&self, values: [&str; N], time: Duration) {
+    pub fn observe(&self, values: [&str; N], time: Duration) {
         ::metrics::histogram!(self.name, self.labelled(values)).record(time);
     }
 

@@ -143,7 +143,7 @@ fn log_panics() {
         let backtrace = std::backtrace::Backtrace::force_capture();
         let message = info.payload_as_str().unwrap_or("something that is no text");
         let location = info.location().map(ToString::to_string).unwrap_or_default();
-        metrics::PANICS.count([]);
+        metrics::PANICS.increment([]);
         tracing::error!(%location, %backtrace, "A panic, which is a defect: {message}");
     }));
 }
@@ -161,8 +161,8 @@ impl Counting {
 impl<S: Subscriber> Layer<S> for Counting {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         match *event.metadata().level() {
-            Level::ERROR => metrics::LOG_EVENTS.count(["error"]),
-            Level::WARN => metrics::LOG_EVENTS.count(["warn"]),
+            Level::ERROR => metrics::LOG_EVENTS.increment(["error"]),
+            Level::WARN => metrics::LOG_EVENTS.increment(["warn"]),
             _ => {}
         }
         if event.metadata().target() == mcp::COUNTED {

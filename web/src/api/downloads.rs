@@ -10,7 +10,7 @@ use app::{
     downloads::{Download, DownloadError},
 };
 use futures_util::stream;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response};
 
 use crate::{http::error::ApiError, instance::Instance};
@@ -37,7 +37,7 @@ impl Endpoint for Downloads {
         let has_body = match *request.method() {
             Method::GET => true,
             Method::HEAD => false,
-            _ => return Err(ApiError::MethodNotAllowed(METHODS).into()),
+            _ => return Err(ApiError::method_not_allowed(METHODS).into()),
         };
         let token = request.raw_path_param("token").unwrap_or_default();
         let file = self.app.downloads().by_token(token).await.map_err(api_error)?;
@@ -96,13 +96,20 @@ fn body(app: App, file: Download) -> Body {
 
 fn api_error(error: DownloadError) -> ApiError {
     match error {
-        DownloadError::NotFound => ApiError::DownloadNotFound,
+        DownloadError::NotFound => ApiError::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no file at this address, or not any more: it is kept for an hour. Ask for a \
+             new export.",
+        ),
         error => {
             tracing::warn!(
                 dependency = error.dependency(), error = ?error,
                 "Could not read a file for download"
             );
-            ApiError::DownloadUnavailable
+            ApiError::unavailable(
+                "The file cannot be read at the moment. Try again in a few seconds.",
+            )
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         error::ApiError,
         observe::{Named, Observed},
         probes::METRICS,
-        server::{self, Limits},
+        server,
     },
     instance::Instance,
 };
@@ -49,12 +49,12 @@ impl Metrics {
     fn authorize(&self, request: &Request) -> Result<(), ApiError> {
         match &self.access {
             Access::Everyone => Ok(()),
-            Access::WithToken(None) => Err(ApiError::NotFound),
+            Access::WithToken(None) => Err(ApiError::not_found()),
             Access::WithToken(Some(token)) => {
                 let sent = bearer(request.headers()).unwrap_or_default();
                 let same: bool = sent.as_bytes().ct_eq(token.expose().as_bytes()).into();
                 // Like an unknown path, so that scanners learn nothing.
-                if same { Ok(()) } else { Err(ApiError::NotFound) }
+                if same { Ok(()) } else { Err(ApiError::not_found()) }
             }
         }
     }
@@ -83,5 +83,5 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken)
     let named = Named { name: METRICS, methods: METHODS, inner: get(endpoint) };
     let app = Observed::new(brand, Route::new().at(METRICS, named));
     // A scrape is short, so there is no grace period.
-    server::serve(listener, app, Limits::default(), shutdown, std::time::Duration::ZERO).await;
+    server::serve(listener, app, shutdown, std::time::Duration::ZERO).await;
 }

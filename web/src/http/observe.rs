@@ -10,7 +10,7 @@ use ::mcp::{About, CallFailure, trace};
 use app::{Brand, metrics};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
-use oauth::audit::Parties;
+use oauth::audit::LogContext;
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tracing::{Instrument, Span};
 
@@ -53,7 +53,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let id = RequestId::of(request.headers());
         request.set_data(id.clone());
         request.set_data(self.brand);
-        let context = Parties::default();
+        let context = LogContext::default();
         request.set_data(context.clone());
         let method = request.method().clone();
         let span = if PROBES.contains(&request.uri().path()) {
@@ -61,7 +61,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         } else {
             trace::request(id.as_str(), known(&method), request.headers())
         };
-        let waiting = metrics::HTTP_ACTIVE_REQUESTS.while_held([]);
+        let waiting = metrics::HTTP_ACTIVE_REQUESTS.hold([]);
 
         let answer = self.inner.call(request).instrument(span.clone()).await;
         let mut response =
@@ -129,7 +129,7 @@ fn describe(span: &Span, response: &Response) {
 fn log(
     method: &Method,
     response: &Response,
-    context: &Parties,
+    context: &LogContext,
     duration: Duration,
     is_noise: bool,
 ) {
@@ -187,11 +187,11 @@ fn log(
 fn count(method: &Method, response: &Response, duration: Duration) {
     let status = response.status();
     let route = route_of(response);
-    metrics::HTTP_REQUEST_DURATION.took([route, known(method), status.as_str()], duration);
+    metrics::HTTP_REQUEST_DURATION.observe([route, known(method), status.as_str()], duration);
     if status.is_server_error() {
-        metrics::HTTP_FAILURES.count([route, "status"]);
+        metrics::HTTP_FAILURES.increment([route, "status"]);
     } else if outcome_of(response) == FAILED {
-        metrics::HTTP_FAILURES.count([route, "answer"]);
+        metrics::HTTP_FAILURES.increment([route, "answer"]);
     }
 }
 
@@ -260,7 +260,7 @@ impl<E: Endpoint> Endpoint for Named<E> {
             // Already a complete response of poem-openapi.
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => error::from_poem(error, self.methods).into_response(&id),
-            Err(_panic) => ApiError::Internal.into_response(&id), // the panic hook has logged it
+            Err(_panic) => ApiError::internal().into_response(&id), // the panic hook has logged it
         };
         response.set_data(RouteName(self.name));
         Ok(response)

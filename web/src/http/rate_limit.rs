@@ -1,7 +1,8 @@
 //! Rate limits of requests that are not authenticated.
 
 use app::App;
-use oauth::limits::{self, Bucket, Verdict};
+use oauth::limits::{Bucket, Verdict};
+use platform::client_network;
 use poem::Request;
 
 use super::{client_address::address, error::ApiError, fetch_metadata::is_from_another_site};
@@ -38,12 +39,12 @@ pub(crate) fn network(app: &App, request: &Request) -> RateLimitKey {
     let address = address(app, request);
     let unlimited = &app.config().http.unlimited_networks;
     RateLimitKey {
-        key: limits::network(address),
+        key: client_network(address),
         unlimited: unlimited.iter().any(|network| network.contains(&address.to_canonical())),
     }
 }
 
-/// Counts one request. [`ApiError::TooManyRequests`] if the limit is exceeded.
+/// Counts one request. [`ApiError::too_many_requests`] if the limit is exceeded.
 pub(crate) async fn take(app: &App, bucket: &Bucket, key: &RateLimitKey) -> Result<(), ApiError> {
     if key.unlimited {
         return Ok(());
@@ -54,6 +55,6 @@ pub(crate) async fn take(app: &App, bucket: &Bucket, key: &RateLimitKey) -> Resu
 fn allowed(verdict: Verdict) -> Result<(), ApiError> {
     match verdict {
         Verdict::Allowed { .. } => Ok(()),
-        Verdict::Refused { retry_after } => Err(ApiError::TooManyRequests(retry_after)),
+        Verdict::Refused { retry_after } => Err(ApiError::too_many_requests(retry_after)),
     }
 }

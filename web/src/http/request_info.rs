@@ -2,7 +2,7 @@
 
 use app::App;
 use http::header;
-use oauth::audit::{Parties, RequestInfo};
+use oauth::audit::{LogContext, RequestInfo};
 use poem::Request;
 
 use super::{client_address::address, request_id::RequestId};
@@ -16,11 +16,11 @@ pub(crate) fn request_info(app: &App, request: &Request) -> RequestInfo {
         Some(address(app, request)),
         agent.and_then(|value| value.to_str().ok()),
     )
-    .with_parties(log_context(request))
+    .with_log_context(log_context(request))
 }
 
 /// The log context of the request: the user and the client id that are set here appear in its log
 /// line.
-pub(crate) fn log_context(request: &Request) -> Parties {
-    request.data::<Parties>().cloned().unwrap_or_default()
+pub(crate) fn log_context(request: &Request) -> LogContext {
+    request.data::<LogContext>().cloned().unwrap_or_default()
 }

@@ -73,7 +73,7 @@ impl Operation {
 
     fn record(&self, outcome: &'static str) {
         let values = [self.method, &self.tool, self.era, outcome];
-        metrics::MCP_OPERATION_DURATION.took(values, self.started.elapsed());
+        metrics::MCP_OPERATION_DURATION.observe(values, self.started.elapsed());
     }
 }
 
@@ -97,7 +97,7 @@ impl MeasuredStream {
         operation: Option<Operation>,
         failure: LateFailure,
     ) -> Self {
-        metrics::MCP_STREAMS.count([kind]);
+        metrics::MCP_STREAMS.increment([kind]);
         Self {
             events,
             kind,
@@ -106,7 +106,7 @@ impl MeasuredStream {
             failure,
             opened: Instant::now(),
             ended: false,
-            _open: metrics::MCP_STREAMS_OPEN.while_held([kind]),
+            _open: metrics::MCP_STREAMS_OPEN.hold([kind]),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Stream for MeasuredStream {
 
 impl Drop for MeasuredStream {
     fn drop(&mut self) {
-        metrics::MCP_STREAM_DURATION.took([self.kind], self.opened.elapsed());
+        metrics::MCP_STREAM_DURATION.observe([self.kind], self.opened.elapsed());
         if let Some(operation) = &self.operation {
             let outcome = match (self.ended, self.modern) {
                 (true, _) => self
@@ -137,10 +137,10 @@ impl Drop for MeasuredStream {
             };
             operation.record(outcome);
             if outcome == observe::FAILED {
-                metrics::HTTP_FAILURES.count([paths::MCP, "stream"]);
+                metrics::HTTP_FAILURES.increment([paths::MCP, "stream"]);
             }
             if !self.ended && self.modern {
-                metrics::MCP_CANCELLATIONS.count(["modern"]);
+                metrics::MCP_CANCELLATIONS.increment(["modern"]);
             }
         }
     }

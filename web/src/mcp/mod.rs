@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use oauth::limits;
 use poem::{Body, Endpoint, Request, Response};
 
-use self::measure::Measurement;
+use self::{caller::CallerError, measure::Measurement};
 use crate::{
     http::{
         body::{self, bounds::Bounds, budget::Budget},
@@ -65,7 +65,7 @@ impl Mcp {
         let mut caller =
             match caller::authenticate(&self.app, request.uri().path(), request.headers()).await {
                 Ok(caller) => caller,
-                Err(error) => return Err(self.count_bad_token(&request, error).await),
+                Err(error) => return Err(self.refuse(&request, error).await),
             };
         let context = log_context(&request);
         context.set_user(caller.user.as_str());
@@ -74,7 +74,7 @@ impl Mcp {
         let measurement = Measurement::start(request.method());
         let (head, body) = request.into_parts();
         if head.method == Method::GET && head.headers.contains_key("last-event-id") {
-            metrics::MCP_STREAM_RESUMES.count([]);
+            metrics::MCP_STREAM_RESUMES.increment([]);
         }
         let mut reply = match head.method {
             Method::POST => {
@@ -84,24 +84,26 @@ impl Mcp {
             }
             Method::GET => self.engine.get(caller.clone(), &head.headers).await,
             Method::DELETE => self.engine.delete(caller.clone(), &head.headers).await,
-            _ => return Err(ApiError::MethodNotAllowed(METHODS)),
+            _ => return Err(ApiError::method_not_allowed(METHODS)),
         };
         reply.body = measurement.finish(reply.status, &reply.about, reply.body);
         Ok(self.response(&caller, head.uri.path(), reply))
     }
 
-    /// Counts an invalid token against the client's network, and returns the error of an exceeded
-    /// limit in place of `error`. A request without a token is not counted: that is how discovery
-    /// starts.
-    async fn count_bad_token(&self, request: &Request, error: ApiError) -> ApiError {
-        let is_a_guess =
-            matches!(&error, ApiError::Unauthorized(challenge) if challenge.is_for_invalid_token());
-        if !is_a_guess {
-            return error;
+    /// The error of a request without a caller. An invalid token counts against the client's
+    /// network; if that exceeds the limit, the result is the error of the limit. A request without
+    /// a token is not counted: that is how discovery starts.
+    async fn refuse(&self, request: &Request, error: CallerError) -> ApiError {
+        if let CallerError::Challenge(challenge) = &error
+            && challenge.is_for_invalid_token()
+        {
+            let network = rate_limit::network(&self.app, request);
+            let taken = rate_limit::take(&self.app, &limits::UNAUTHORIZED, &network).await;
+            if let Err(limited) = taken {
+                return limited;
+            }
         }
-        let network = rate_limit::network(&self.app, request);
-        let taken = rate_limit::take(&self.app, &limits::UNAUTHORIZED, &network).await;
-        taken.err().unwrap_or(error)
+        error.into()
     }
 
     fn response(&self, caller: &Caller, path: &str, reply: Reply) -> Response {

@@ -1,20 +1,25 @@
-//! Errors of the OAuth endpoints that clients call (RFC 6749 section 5.2).
+//! Errors of the OAuth endpoints that clients call (RFC 6749 section 5.2), and the renderer of an
+//! [`ApiError`] for them.
+
+use std::borrow::Cow;
 
 use app::metrics;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use poem_openapi::{ApiResponse, payload::Json};
 
 use super::{credentials::CredentialsError, form::FormError};
 use crate::http::{
-    error::{ApiError, ErrorBody, RETRY_AFTER_SECONDS},
+    error::{ApiError, ErrorBody, ErrorHeader, RETRY_AFTER_SECONDS},
     request_id::RequestId,
 };
 
-/// The `error` of a body with status 400.
+/// The `error` of a response to an invalid request. The status is 401 for
+/// [`ErrorCode::InvalidClient`] and 400 for all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorCode {
     /// RFC 6749 section 5.2, like the others without a reference.
     InvalidRequest,
+    InvalidClient,
     InvalidGrant,
     InvalidScope,
     UnauthorizedClient,
@@ -33,6 +38,7 @@ impl ErrorCode {
     fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
             Self::InvalidGrant => "invalid_grant",
             Self::InvalidScope => "invalid_scope",
             Self::UnauthorizedClient => "unauthorized_client",
@@ -47,7 +53,7 @@ impl ErrorCode {
 
 /// The response to a request that failed.
 #[derive(ApiResponse)]
-pub(crate) enum OAuthError {
+pub(crate) enum OAuthErrorResponse {
     /// The request is invalid; `error` is the reason.
     #[oai(status = 400)]
     BadRequest(Json<ErrorBody>),
@@ -84,123 +90,121 @@ pub(crate) enum OAuthError {
     ),
 }
 
-impl OAuthError {
-    fn body(&self) -> &ErrorBody {
-        match self {
-            Self::BadRequest(body)
-            | Self::InvalidClient(body, _)
-            | Self::Timeout(body)
-            | Self::TooLarge(body)
-            | Self::TooManyRequests(body, _)
-            | Self::Unavailable(body, _) => body,
-        }
-    }
-
-    /// Whether the request may have been an attempt to guess a secret, a code or a token.
-    pub(super) fn may_be_guess(&self) -> bool {
-        match self {
-            Self::InvalidClient(..) => true,
-            Self::BadRequest(body) => body.error == ErrorCode::InvalidGrant.as_str(),
-            _ => false,
+impl OAuthErrorResponse {
+    /// Renders an error.
+    fn new(error: ApiError, request: &RequestId) -> Self {
+        let body = Json(ErrorBody::new(error.code, error.description, request));
+        let retry_after = match &error.header {
+            Some(ErrorHeader::RetryAfter(seconds)) => *seconds,
+            _ => RETRY_AFTER_SECONDS.into(),
+        };
+        match error.status {
+            StatusCode::UNAUTHORIZED => {
+                let challenge = match error.header {
+                    Some(ErrorHeader::Authenticate(challenge)) => {
+                        challenge.to_str().ok().map(str::to_owned)
+                    }
+                    _ => None,
+                };
+                Self::InvalidClient(body, challenge)
+            }
+            StatusCode::REQUEST_TIMEOUT => Self::Timeout(body),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(body),
+            StatusCode::TOO_MANY_REQUESTS => Self::TooManyRequests(body, retry_after),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                Self::Unavailable(body, u32::try_from(retry_after).unwrap_or(u32::MAX))
+            }
+            _ => Self::BadRequest(body),
         }
     }
 }
 
-/// Counts a request in the metrics, by its result.
-pub(crate) fn count_request<T>(endpoint: &str, grant_type: &str, result: &Result<T, OAuthError>) {
-    let error = result.as_ref().err().map_or(metrics::NO_ERROR, |error| &error.body().error);
-    metrics::OAUTH_REQUESTS.count([endpoint, grant_type, error]);
+/// Finishes a request: counts it in the metrics, by its result, and renders an error.
+pub(super) fn respond<T>(
+    endpoint: &str,
+    grant_type: &str,
+    request: &RequestId,
+    result: Result<T, ApiError>,
+) -> Result<T, OAuthErrorResponse> {
+    let code = result.as_ref().err().map_or(metrics::NO_ERROR, |error| error.code);
+    metrics::OAUTH_REQUESTS.increment([endpoint, grant_type, code]);
+    result.map_err(|error| OAuthErrorResponse::new(error, request))
 }
 
-/// Builds the errors of one request.
-#[derive(Clone, Copy)]
-pub(crate) struct OAuthErrors<'a>(pub &'a RequestId);
+/// Whether the request may have been an attempt to guess a secret, a code or a token.
+pub(super) fn may_be_guess(error: &ApiError) -> bool {
+    [ErrorCode::InvalidClient, ErrorCode::InvalidGrant]
+        .iter()
+        .any(|code| error.code == code.as_str())
+}
 
-impl OAuthErrors<'_> {
-    /// 400 with this code.
-    pub(crate) fn invalid(self, code: ErrorCode, description: impl Into<String>) -> OAuthError {
-        OAuthError::BadRequest(self.body(code.as_str(), description))
-    }
+/// An invalid request.
+pub(super) fn invalid(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> ApiError {
+    let status = match code {
+        ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    ApiError::new(status, code.as_str(), description)
+}
 
-    /// 400 `invalid_request`.
-    pub(crate) fn invalid_request(self, description: impl Into<String>) -> OAuthError {
-        self.invalid(ErrorCode::InvalidRequest, description)
-    }
+/// 400 `invalid_request`.
+pub(super) fn invalid_request(description: impl Into<Cow<'static, str>>) -> ApiError {
+    invalid(ErrorCode::InvalidRequest, description)
+}
 
-    /// 401 `invalid_client`. `used_basic`: whether the client used HTTP Basic authentication, which
-    /// requires a challenge in the response.
-    pub(crate) fn invalid_client(self, used_basic: bool) -> OAuthError {
-        let description = "The client is unknown, or its authentication failed. If it registered \
-                           itself, it has to register again.";
-        self.invalid_client_because(description, used_basic)
-    }
+/// 401 `invalid_client`. `used_basic`: whether the client used HTTP Basic authentication, which
+/// requires a challenge in the response.
+pub(super) fn invalid_client(used_basic: bool) -> ApiError {
+    let description = "The client is unknown, or its authentication failed. If it registered \
+                       itself, it has to register again.";
+    let error = invalid(ErrorCode::InvalidClient, description);
+    if used_basic { error.with_header(BASIC) } else { error }
+}
 
-    fn invalid_client_because(self, description: &str, used_basic: bool) -> OAuthError {
-        let challenge = used_basic.then(|| "Basic realm=\"mcp\"".to_owned());
-        OAuthError::InvalidClient(self.body("invalid_client", description), challenge)
-    }
+/// The challenge to a client that used HTTP Basic authentication.
+const BASIC: ErrorHeader =
+    ErrorHeader::Authenticate(HeaderValue::from_static("Basic realm=\"mcp\""));
 
-    /// 503 `temporarily_unavailable`.
-    pub(crate) fn unavailable(self) -> OAuthError {
-        let description = "The server cannot do this at the moment. Nothing has changed: send the \
-                           same request again in a few seconds.";
-        let body = self.body("temporarily_unavailable", description);
-        OAuthError::Unavailable(body, RETRY_AFTER_SECONDS)
-    }
+/// 503 `temporarily_unavailable`.
+pub(super) fn unavailable() -> ApiError {
+    ApiError::unavailable(
+        "The server cannot do this at the moment. Nothing has changed: send the same request again \
+         in a few seconds.",
+    )
+}
 
-    /// A body that is not a valid form.
-    pub(super) fn form(self, error: FormError) -> OAuthError {
+impl From<FormError> for ApiError {
+    fn from(error: FormError) -> Self {
         match error {
             FormError::TooMany => {
-                OAuthError::TooLarge(self.body("payload_too_large", error.description()))
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", error.description())
             }
-            _ => self.invalid_request(error.description()),
+            _ => invalid_request(error.description()),
         }
     }
+}
 
-    /// A request without valid client credentials.
-    pub(super) fn credentials(self, error: CredentialsError) -> OAuthError {
+impl From<CredentialsError> for ApiError {
+    fn from(error: CredentialsError) -> Self {
         match error {
-            CredentialsError::Malformed => self.invalid_client_because(
+            CredentialsError::Malformed => invalid(
+                ErrorCode::InvalidClient,
                 "The Authorization header holds no Basic credentials. Send Basic and the base64 of \
                  client_id:client_secret, or the two in the body. A client without a secret only \
                  sends its client_id, in the body.",
-                true,
-            ),
-            CredentialsError::OtherClient => self.invalid_client_because(
+            )
+            .with_header(BASIC),
+            CredentialsError::OtherClient => invalid(
+                ErrorCode::InvalidClient,
                 "The Basic credentials in the Authorization header are not those of the client_id \
                  in the body. Send those of one client.",
-                true,
-            ),
-            CredentialsError::TwoWays => self.invalid_request(
+            )
+            .with_header(BASIC),
+            CredentialsError::TwoWays => invalid_request(
                 "Send the client's credentials once: in one Authorization header or in the body.",
             ),
-            CredentialsError::Missing => self.invalid_request("client_id is required."),
+            CredentialsError::Missing => invalid_request("client_id is required."),
         }
-    }
-
-    /// A body that could not be read, or a rate limit.
-    pub(crate) fn api(self, error: &ApiError) -> OAuthError {
-        let (status, code, description) = error.parts();
-        let body = self.body(code, description);
-        match (status, error) {
-            (_, ApiError::TooManyRequests(wait)) => {
-                OAuthError::TooManyRequests(body, wait.as_secs())
-            }
-            (StatusCode::TOO_MANY_REQUESTS, _) => {
-                OAuthError::TooManyRequests(body, RETRY_AFTER_SECONDS.into())
-            }
-            (StatusCode::SERVICE_UNAVAILABLE, _) => {
-                OAuthError::Unavailable(body, RETRY_AFTER_SECONDS)
-            }
-            (StatusCode::PAYLOAD_TOO_LARGE, _) => OAuthError::TooLarge(body),
-            (StatusCode::REQUEST_TIMEOUT, _) => OAuthError::Timeout(body),
-            _ => OAuthError::BadRequest(body),
-        }
-    }
-
-    fn body(self, code: &str, description: impl Into<String>) -> Json<ErrorBody> {
-        Json(ErrorBody::new(code, description, self.0))
     }
 }
 

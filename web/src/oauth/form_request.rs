@@ -14,10 +14,10 @@ use poem_openapi::payload::Payload;
 use super::{
     credentials::Presented,
     deferred_body::DeferredBody,
-    error::{OAuthError, OAuthErrors},
+    error::{invalid_client, invalid_request, may_be_guess, unavailable},
     form::Form,
 };
-use crate::http::{body::bounds::Bounds, rate_limit, request_info::log_context};
+use crate::http::{body::bounds::Bounds, error::ApiError, rate_limit, request_info::log_context};
 
 /// Parameters are short: the longest meaningful one is a resource.
 const BODY: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
@@ -27,7 +27,6 @@ pub(super) struct FormRequest<'a> {
     pub(super) app: &'a App,
     pub(super) http: &'a Request,
     pub(super) form: Form,
-    pub(super) errors: OAuthErrors<'a>,
 }
 
 impl<'a> FormRequest<'a> {
@@ -36,33 +35,29 @@ impl<'a> FormRequest<'a> {
         app: &'a App,
         http: &'a Request,
         body: DeferredBody<P>,
-        errors: OAuthErrors<'a>,
-    ) -> Result<Self, OAuthError> {
-        let body = body.read(http, BODY).await.map_err(|error| errors.api(&error))?;
-        let form = Form::parse(http.original_uri(), http.headers(), &body)
-            .map_err(|error| errors.form(error))?;
-        Ok(Self { app, http, form, errors })
+    ) -> Result<Self, ApiError> {
+        let body = body.read(http, BODY).await?;
+        let form = Form::parse(http.original_uri(), http.headers(), &body)?;
+        Ok(Self { app, http, form })
     }
 
     /// The value of a required parameter.
-    pub(super) fn required(&self, name: &str) -> Result<&str, OAuthError> {
-        let missing = || self.errors.invalid_request(format!("{name} is required."));
-        self.form.get(name).ok_or_else(missing)
+    pub(super) fn required(&self, name: &str) -> Result<&str, ApiError> {
+        self.form.get(name).ok_or_else(|| invalid_request(format!("{name} is required.")))
     }
 
     /// The client credentials in the request, not yet verified.
-    pub(super) fn presented(&self) -> Result<Presented, OAuthError> {
-        Presented::of(self.http.headers(), &self.form)
-            .map_err(|error| self.errors.credentials(error))
+    pub(super) fn presented(&self) -> Result<Presented, ApiError> {
+        Ok(Presented::of(self.http.headers(), &self.form)?)
     }
 
     /// Verifies the credentials of a client.
-    pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Client, OAuthError> {
+    pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Client, ApiError> {
         client::introduce(self.app.oauth(), &presented.id, &log_context(self.http));
-        let invalid_client = || self.errors.invalid_client(presented.by_header);
+        let invalid_client = || invalid_client(presented.by_header);
         let client = match client::find_snapshot(self.app.oauth(), &presented.id).await {
             Ok(client) => client,
-            Err(ClientError::Unavailable) => return Err(self.errors.unavailable()),
+            Err(ClientError::Unavailable) => return Err(unavailable()),
             Err(_no_such_client) => return Err(invalid_client()),
         };
         client::authenticate(&client, presented.credentials())
@@ -70,12 +65,19 @@ impl<'a> FormRequest<'a> {
         Ok(client)
     }
 
+    /// Returns `result`. If it is an error and the request may have been a guess, counts the
+    /// request first, and returns the error of an exceeded limit instead.
+    pub(super) async fn finish<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        if result.as_ref().is_err_and(may_be_guess) {
+            self.count_failure().await?;
+        }
+        result
+    }
+
     /// Counts a failed request against its network. Call it only after the failure: a valid request
     /// is never refused because of guesses from the same network.
-    pub(super) async fn count_failure(&self) -> Result<(), OAuthError> {
+    pub(super) async fn count_failure(&self) -> Result<(), ApiError> {
         let network = rate_limit::network(self.app, self.http);
-        rate_limit::take(self.app, &limits::TOKEN_FAILURES, &network)
-            .await
-            .map_err(|error| self.errors.api(&error))
+        rate_limit::take(self.app, &limits::TOKEN_FAILURES, &network).await
     }
 }

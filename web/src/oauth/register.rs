@@ -15,7 +15,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use super::{
     Tag,
     deferred_body::DeferredBody,
-    error::{ErrorCode, OAuthError, OAuthErrors, count_request, sentence},
+    error::{ErrorCode, OAuthErrorResponse, invalid, respond, sentence, unavailable},
 };
 use crate::{
     http::{
@@ -100,10 +100,9 @@ impl Register {
         id: Data<&RequestId>,
         request: &Request,
         body: DeferredBody<Json<ClientMetadata>>,
-    ) -> Result<RegisterResponse, OAuthError> {
-        let response = self.respond(&id, request, body).await;
-        count_request("/register", "none", &response);
-        response
+    ) -> Result<RegisterResponse, OAuthErrorResponse> {
+        let response = self.register_client(request, body).await;
+        respond("/register", "none", &id, response)
     }
 }
 
@@ -113,41 +112,38 @@ impl Register {
         Self { app: instance.app.clone() }
     }
 
-    async fn respond(
+    async fn register_client(
         &self,
-        id: &RequestId,
         request: &Request,
         body: DeferredBody<Json<ClientMetadata>>,
-    ) -> Result<RegisterResponse, OAuthError> {
-        let errors = OAuthErrors(id);
-        let api_error = |error: ApiError| errors.api(&error);
+    ) -> Result<RegisterResponse, ApiError> {
         let network = rate_limit::network(&self.app, request);
-        rate_limit::take(&self.app, &limits::REGISTER, &network).await.map_err(api_error)?;
+        rate_limit::take(&self.app, &limits::REGISTER, &network).await?;
         let all = RateLimitKey::for_everyone();
-        rate_limit::take(&self.app, &limits::REGISTER_ALL, &all).await.map_err(api_error)?;
+        rate_limit::take(&self.app, &limits::REGISTER_ALL, &all).await?;
         if !is_json(request) {
-            return Err(errors.invalid(
+            return Err(invalid(
                 ErrorCode::InvalidClientMetadata,
                 "Send the metadata as application/json.",
             ));
         }
-        let body = body.read(request, BODY).await.map_err(api_error)?;
+        let body = body.read(request, BODY).await?;
         let info = request_info(&self.app, request);
         let error = match register::register(self.app.oauth(), &body, &info).await {
             Ok(client) => {
-                info.parties.set_client(&client.client_id);
+                info.log_context.set_client(&client.client_id);
                 let no_store = "no-store".to_owned();
                 return Ok(RegisterResponse::Registered(Json(client.into()), no_store));
             }
             Err(error) => error,
         };
         let code = match error {
-            RegisterError::Unavailable => return Err(errors.unavailable()),
+            RegisterError::Unavailable => return Err(unavailable()),
             RegisterError::RedirectUri(_) => ErrorCode::InvalidRedirectUri,
             RegisterError::Metadata(_) => ErrorCode::InvalidClientMetadata,
             RegisterError::SoftwareStatement => ErrorCode::UnapprovedSoftwareStatement,
         };
-        Err(errors.invalid(code, sentence(&error)))
+        Err(invalid(code, sentence(&error)))
     }
 }
 

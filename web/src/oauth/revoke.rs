@@ -8,11 +8,11 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Form as FormPayload};
 use super::{
     Tag,
     deferred_body::DeferredBody,
-    error::{ErrorCode, OAuthError, OAuthErrors, count_request, sentence},
+    error::{ErrorCode, OAuthErrorResponse, invalid, respond, sentence, unavailable},
     form_request::FormRequest,
 };
 use crate::{
-    http::{request_id::RequestId, request_info::request_info},
+    http::{error::ApiError, request_id::RequestId, request_info::request_info},
     instance::Instance,
 };
 
@@ -54,10 +54,9 @@ impl Revoke {
         id: Data<&RequestId>,
         request: &Request,
         body: DeferredBody<FormPayload<RevokeParameters>>,
-    ) -> Result<RevokeResponse, OAuthError> {
-        let response = self.respond(&id, request, body).await;
-        count_request("/revoke", "none", &response);
-        response
+    ) -> Result<RevokeResponse, OAuthErrorResponse> {
+        let response = self.revoke_token(request, body).await;
+        respond("/revoke", "none", &id, response)
     }
 }
 
@@ -67,37 +66,33 @@ impl Revoke {
         Self { app: instance.app.clone() }
     }
 
-    async fn respond(
+    async fn revoke_token(
         &self,
-        id: &RequestId,
         request: &Request,
         body: DeferredBody<FormPayload<RevokeParameters>>,
-    ) -> Result<RevokeResponse, OAuthError> {
-        let request = FormRequest::read(&self.app, request, body, OAuthErrors(id)).await?;
-        let client = request.authenticate(&request.presented()?).await;
-        if let Err(OAuthError::InvalidClient(..)) = client {
-            request.count_failure().await?;
-        }
-        let client = client?;
+    ) -> Result<RevokeResponse, ApiError> {
+        let request = FormRequest::read(&self.app, request, body).await?;
+        let presented = request.presented()?;
+        let client = request.finish(request.authenticate(&presented).await).await?;
         let token = request.required("token")?;
         let info = request_info(&self.app, request.http);
         match revoke::token(self.app.oauth(), &client, token, &info).await {
             Ok(()) => {
                 // An unknown token may be a guess.
-                if info.parties.user().is_none() {
+                if info.log_context.user().is_none() {
                     request.count_failure().await?;
                 }
                 Ok(RevokeResponse::Revoked)
             }
             Err(error @ RevokeError::OtherClient) => {
-                Err(request.errors.invalid(ErrorCode::UnauthorizedClient, sentence(&error)))
+                Err(invalid(ErrorCode::UnauthorizedClient, sentence(&error)))
             }
             Err(RevokeError::Unavailable(failure)) => {
                 tracing::error!(
                     dependency = failure.dependency(), error = ?failure,
                     "Could not revoke a token; the client may retry"
                 );
-                Err(request.errors.unavailable())
+                Err(unavailable())
             }
         }
     }

@@ -16,7 +16,9 @@ use poem_openapi::{
 use super::{
     Tag,
     deferred_body::DeferredBody,
-    error::{ErrorCode, OAuthError, OAuthErrors, count_request, sentence},
+    error::{
+        ErrorCode, OAuthErrorResponse, invalid, invalid_request, respond, sentence, unavailable,
+    },
     form_request::FormRequest,
 };
 use crate::{
@@ -99,11 +101,14 @@ impl Token {
         id: Data<&RequestId>,
         request: &Request,
         body: DeferredBody<FormPayload<TokenParameters>>,
-    ) -> Result<TokenResponse, OAuthError> {
-        let mut grant_type = "none";
-        let response = self.respond(&id, request, body, &mut grant_type).await;
-        count_request("/token", grant_type, &response);
-        response
+    ) -> Result<TokenResponse, OAuthErrorResponse> {
+        let request = FormRequest::read(&self.app, request, body).await;
+        let grant_type = request.as_ref().map_or("none", grant_type_label);
+        let response = match request {
+            Ok(request) => request.finish(exchange(&request).await).await,
+            Err(error) => Err(error),
+        };
+        respond("/token", grant_type, &id, response)
     }
 }
 
@@ -112,37 +117,25 @@ impl Token {
     pub(crate) fn new(instance: &Instance) -> Self {
         Self { app: instance.app.clone() }
     }
+}
 
-    /// Handles a token request. Sets `grant_type`, a metric label, as soon as it is known, also for
-    /// a request that fails later.
-    async fn respond(
-        &self,
-        id: &RequestId,
-        request: &Request,
-        body: DeferredBody<FormPayload<TokenParameters>>,
-        grant_type: &mut &'static str,
-    ) -> Result<TokenResponse, OAuthError> {
-        let request = FormRequest::read(&self.app, request, body, OAuthErrors(id)).await?;
-        *grant_type = match request.form.get("grant_type") {
-            None => "none",
-            Some("authorization_code") => "authorization_code",
-            Some("refresh_token") => "refresh_token",
-            Some(_) => "other",
-        };
-        let tokens = exchange(&request).await;
-        if tokens.as_ref().is_err_and(OAuthError::may_be_guess) {
-            request.count_failure().await?;
-        }
-        Ok(TokenResponse::Issued(Json(tokens?), "no-store".to_owned()))
+/// The grant type as a metric label, from a closed set.
+fn grant_type_label(request: &FormRequest<'_>) -> &'static str {
+    match request.form.get("grant_type") {
+        None => "none",
+        Some("authorization_code") => "authorization_code",
+        Some("refresh_token") => "refresh_token",
+        Some(_) => "other",
     }
 }
 
-async fn exchange(request: &FormRequest<'_>) -> Result<Tokens, OAuthError> {
+/// Handles a token request.
+async fn exchange(request: &FormRequest<'_>) -> Result<TokenResponse, ApiError> {
     let grant = match request.required("grant_type")? {
         "authorization_code" => Grant::Code,
         "refresh_token" => Grant::RefreshToken,
         _ => {
-            return Err(request.errors.invalid(
+            return Err(invalid(
                 ErrorCode::UnsupportedGrantType,
                 "grant_type must be authorization_code or refresh_token.",
             ));
@@ -153,17 +146,18 @@ async fn exchange(request: &FormRequest<'_>) -> Result<Tokens, OAuthError> {
         Grant::Code => redeem(request, &client).await?,
         Grant::RefreshToken => refresh(request, &client).await?,
     };
-    Ok(Tokens {
+    let tokens = Tokens {
         access_token: tokens.access_token.expose().to_owned(),
         token_type: "Bearer".to_owned(),
         expires_in: tokens.expires_in.as_secs(),
         refresh_token: tokens.refresh_token.map(|token| token.expose().to_owned()),
         scope: tokens.scope.to_string(),
-    })
+    };
+    Ok(TokenResponse::Issued(Json(tokens), "no-store".to_owned()))
 }
 
 /// Exchanges an authorization code.
-async fn redeem(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, OAuthError> {
+async fn redeem(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, ApiError> {
     let redemption = Redemption {
         code: request.required("code")?,
         verifier: request.required("code_verifier")?,
@@ -171,33 +165,31 @@ async fn redeem(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, 
         resource: &request.form.resources(),
         request: request_info(request.app, request.http),
     };
-    let errors = request.errors;
     let redeemed = code::redeem(request.app.oauth(), client, redemption).await;
     redeemed.map_err(|error| match error {
-        RedeemError::InvalidRequest(_) => errors.invalid_request(sentence(&error)),
+        RedeemError::InvalidRequest(_) => invalid_request(sentence(&error)),
         RedeemError::InvalidGrant(reason) => {
             tracing::info!(client = %client.id, "Refused an authorization code: {reason}");
-            errors.invalid(
+            invalid(
                 ErrorCode::InvalidGrant,
                 "The code is not valid for this request. Start the sign-in again.",
             )
         }
-        RedeemError::InvalidTarget(_) => errors.invalid(ErrorCode::InvalidTarget, sentence(&error)),
+        RedeemError::InvalidTarget(_) => invalid(ErrorCode::InvalidTarget, sentence(&error)),
         RedeemError::Unavailable(failure) => {
             tracing::error!(
                 dependency = failure.dependency(), error = ?failure,
                 "Could not redeem an authorization code; the client may retry"
             );
-            errors.unavailable()
+            unavailable()
         }
     })
 }
 
 /// Exchanges a refresh token.
-async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, OAuthError> {
-    let errors = request.errors;
+async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, ApiError> {
     if !client.may_refresh {
-        return Err(errors.invalid(
+        return Err(invalid(
             ErrorCode::UnauthorizedClient,
             "The client did not register for refresh tokens.",
         ));
@@ -212,25 +204,23 @@ async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet,
     rotated.map_err(|error| match error {
         RefreshError::InvalidGrant(reason) => {
             tracing::info!(client = %client.id, "Refused a refresh token: {reason}");
-            errors.invalid(
+            invalid(
                 ErrorCode::InvalidGrant,
                 "The refresh token is not valid. Start the sign-in again.",
             )
         }
         RefreshError::InvalidScope(_) | RefreshError::ScopeExceeded => {
-            errors.invalid(ErrorCode::InvalidScope, sentence(&error))
+            invalid(ErrorCode::InvalidScope, sentence(&error))
         }
-        RefreshError::InvalidTarget(_) => {
-            errors.invalid(ErrorCode::InvalidTarget, sentence(&error))
-        }
-        RefreshError::TooOften(wait) => errors.api(&ApiError::TooManyRequests(wait)),
-        RefreshError::GateUnknown => errors.unavailable(),
+        RefreshError::InvalidTarget(_) => invalid(ErrorCode::InvalidTarget, sentence(&error)),
+        RefreshError::TooOften(wait) => ApiError::too_many_requests(wait),
+        RefreshError::GateUnknown => unavailable(),
         RefreshError::Unavailable(failure) => {
             tracing::error!(
                 dependency = failure.dependency(), error = ?failure,
                 "Could not exchange a refresh token; the client may retry"
             );
-            errors.unavailable()
+            unavailable()
         }
     })
 }

@@ -17,12 +17,11 @@ use super::sign_in;
 use crate::{
     http::{
         cookies::{Cookies, SESSION},
+        error::ApiError,
         request_info::{log_context, request_info},
     },
     instance::Instance,
-    pages::{
-        error_page::ErrorPage, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
-    },
+    pages::{error_page, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit},
 };
 
 /// The accepted methods.
@@ -84,7 +83,7 @@ impl Account {
         Self { app: instance.app.clone() }
     }
 
-    async fn show(&self, request: &Request) -> Result<Response, ErrorPage> {
+    async fn show(&self, request: &Request) -> Result<Response, ApiError> {
         let frame = Frame::of(request);
         let done = Fields::of_query(request.uri());
         let done = done.one("done").and_then(|done| notice(done, frame.brand.things));
@@ -112,9 +111,9 @@ impl Account {
         Ok(frame.show(StatusCode::OK, &page))
     }
 
-    async fn act(&self, mut request: Request) -> Result<Response, ErrorPage> {
+    async fn act(&self, mut request: Request) -> Result<Response, ApiError> {
         let form = Fields::of_form(&mut request).await?;
-        let action = form.one("action").ok_or_else(ErrorPage::forged)?;
+        let action = form.one("action").ok_or_else(error_page::forged)?;
         if action == "sign_in" {
             return self.sign_in(&request).await;
         }
@@ -123,18 +122,18 @@ impl Account {
         };
         let csrf = form.one("csrf").unwrap_or_default();
         if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
-            return Err(ErrorPage::forged());
+            return Err(error_page::forged());
         }
         let info = request_info(&self.app, &request);
         let user = &session.user;
         match action {
             "disconnect" => {
-                let grant = form.one("grant").ok_or_else(ErrorPage::forged)?;
+                let grant = form.one("grant").ok_or_else(error_page::forged)?;
                 let apps = account::connected(self.app.oauth(), user).await;
                 let apps = apps.map_err(|error| unavailable(&error))?;
                 // If it is missing, it was disconnected already, perhaps in another tab.
                 if let Some(app) = apps.iter().find(|app| app.grant.to_string() == grant) {
-                    info.parties.set_client(app.client.as_str());
+                    info.log_context.set_client(app.client.as_str());
                     account::disconnect(self.app.oauth(), user, app.grant, &info)
                         .await
                         .map_err(|error| unavailable(&error))?;
@@ -159,15 +158,15 @@ impl Account {
                 let page = DeletePage { frame: &frame, session: &session, refused: true };
                 Ok(frame.show(StatusCode::BAD_REQUEST, &page))
             }
-            _ => Err(ErrorPage::forged()),
+            _ => Err(error_page::forged()),
         }
     }
 
-    async fn sign_in(&self, request: &Request) -> Result<Response, ErrorPage> {
+    async fn sign_in(&self, request: &Request) -> Result<Response, ApiError> {
         let start = login::start_for_account(self.app.oauth()).await;
         let start = start.map_err(|error| {
             tracing::error!(%error, "Could not start a sign-in for the account page");
-            ErrorPage::unavailable()
+            error_page::unavailable()
         })?;
         match start {
             Some(started) => sign_in::redirect(self.cookies(), request, &started),
@@ -175,12 +174,12 @@ impl Account {
         }
     }
 
-    async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, ErrorPage> {
+    async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, ApiError> {
         if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
             let ended = login::sign_out(self.app.oauth(), cookie).await;
             ended.map_err(|error| {
                 tracing::error!(%error, "Could not end a session of the account page");
-                ErrorPage::unavailable()
+                error_page::unavailable()
             })?;
         }
         let mut response = see_other(next)?;
@@ -188,12 +187,12 @@ impl Account {
         Ok(response)
     }
 
-    async fn session(&self, request: &Request) -> Result<Option<Session>, ErrorPage> {
+    async fn session(&self, request: &Request) -> Result<Option<Session>, ApiError> {
         let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
             return Ok(None);
         };
         let session = login::session(self.app.oauth(), cookie).await;
-        let session = session.map_err(|_unavailable| ErrorPage::unavailable())?;
+        let session = session.map_err(|_unavailable| error_page::unavailable())?;
         if let Some(session) = &session {
             log_context(request).set_user(session.user.as_str());
         }
@@ -252,12 +251,12 @@ fn notice(done: &str, things: &str) -> Option<String> {
     })
 }
 
-fn unavailable(error: &Failure) -> ErrorPage {
+fn unavailable(error: &Failure) -> ApiError {
     tracing::error!(
         dependency = error.dependency(), error = ?error,
         "Could not serve the account page: {error}"
     );
-    ErrorPage::unavailable()
+    error_page::unavailable()
 }
 
 /// How long ago something was, in words.

@@ -15,13 +15,14 @@ use url::form_urlencoded;
 use crate::{
     http::{
         cookies::{Cookies, FlowCookie},
+        error::ApiError,
         fetch_metadata::is_embedded,
         rate_limit,
         request_info::request_info,
     },
     instance::Instance,
     pages::{
-        error_page::ErrorPage,
+        error_page,
         fields::Fields,
         respond::{see_other, without_effect},
     },
@@ -41,26 +42,26 @@ impl Authorize {
         Self { app: instance.app.clone() }
     }
 
-    async fn begin(&self, request: &Request) -> Result<Response, ErrorPage> {
+    async fn begin(&self, request: &Request) -> Result<Response, ApiError> {
         if let Some(answer) = without_effect(request) {
             return answer;
         }
         if is_embedded(request) {
-            return Err(ErrorPage::embedded());
+            return Err(error_page::embedded());
         }
         let network = rate_limit::network_and_site(&self.app, request);
         rate_limit::take(&self.app, &limits::AUTHORIZE, &network).await?;
         let query = request.uri().query().unwrap_or_default();
         if query.len() > authorize::MAX_QUERY_BYTES {
-            return Err(error_page(PageError::Request("The request is too long.")));
+            return Err(api_error(PageError::Request("The request is too long.")));
         }
         let Fields(pairs) = Fields::of_query(request.uri());
         let info = request_info(&self.app, request);
         let begun = match authorize::begin(self.app.oauth(), &pairs, &info).await {
             Ok(begun) => begun,
-            Err(AuthorizeError::Page(error)) => return Err(error_page(error)),
+            Err(AuthorizeError::Page(error)) => return Err(api_error(error)),
             Err(AuthorizeError::Redirect { uri }) => return see_other(&uri),
-            Err(AuthorizeError::Unavailable) => return Err(ErrorPage::unavailable()),
+            Err(AuthorizeError::Unavailable) => return Err(error_page::unavailable()),
         };
         let txn = form_urlencoded::byte_serialize(begun.transaction.as_bytes());
         // A relative URL, not the public one: the cookie belongs to the host that the browser has
@@ -87,26 +88,26 @@ impl Endpoint for Authorize {
 }
 
 /// The page for a request whose error must not be sent to the client.
-fn error_page(error: PageError) -> ErrorPage {
+fn api_error(error: PageError) -> ApiError {
     match error {
-        PageError::Request(what) => ErrorPage::bad_request(
+        PageError::Request(what) => error_page::bad_request(
             "This link is broken",
             format!("An app sent you here, but its request is not complete. {what}"),
             "Go back to the app and connect again. If that does not help, its developer has to fix \
              it.",
         ),
-        PageError::UnknownClient => ErrorPage::bad_request(
+        PageError::UnknownClient => error_page::bad_request(
             "This app is not known here",
             "It never registered with this server, or so long ago that it was forgotten.",
             "Remove this server from the app, add it again, and connect again.",
         ),
-        PageError::ClientRefused(why) => ErrorPage::bad_request(
+        PageError::ClientRefused(why) => error_page::bad_request(
             "This app cannot be identified",
             "It identifies itself by a document on the web, and that document cannot be used.",
             "Try again in a minute. If that does not help, the app's developer has to fix it.",
         )
         .with_detail(why),
-        PageError::ClientUnreachable { host, why } => ErrorPage::bad_request(
+        PageError::ClientUnreachable { host, why } => error_page::bad_request(
             "This server could not reach the app's site",
             format!(
                 "The app identifies itself by a document at {host}, and this server could not \
@@ -118,7 +119,7 @@ fn error_page(error: PageError) -> ErrorPage {
             "let the server reach {host} (HTTPS_PROXY), give it the document (CLIENT_DOCUMENTS), or \
              let apps register instead (CLIENT_METADATA_DOCUMENTS=off)."
         )),
-        PageError::DocumentsOff => ErrorPage::bad_request(
+        PageError::DocumentsOff => error_page::bad_request(
             "This app has to register here",
             "It identifies itself by a document on the web, and this server does not fetch such \
              documents.",
@@ -129,26 +130,26 @@ fn error_page(error: PageError) -> ErrorPage {
             "CLIENT_METADATA_DOCUMENTS is off, and CLIENT_DOCUMENTS does not have the document of \
              this app.",
         ),
-        PageError::TooManyDocuments(wait) => ErrorPage::too_many(
+        PageError::TooManyDocuments(wait) => error_page::too_many(
             "Apps had this server fetch too many documents within a minute, so it waits before it \
              fetches the one that says who this app is.",
             wait,
         ),
-        PageError::RedirectUri => ErrorPage::bad_request(
+        PageError::RedirectUri => error_page::bad_request(
             "This app's redirect address is not registered",
             "It asked this server to redirect you to an address that it has not registered, so \
              nothing was sent.",
             "Do not go on if you did not start this. If you did, remove this server from the app, \
              add it again, and connect again.",
         ),
-        PageError::NoSignIn => ErrorPage::new(
+        PageError::NoSignIn => error_page::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Nobody can sign in here yet",
             "The operator of this server has not set up an identity provider.",
             HOW_TO_SET_UP,
         ),
         PageError::Client { name, error, description, destination, back } => {
-            ErrorPage::bad_request(
+            error_page::bad_request(
                 "This app made a mistake",
                 format!(
                     "{name} (an unverified name) asked for something that this server does not \

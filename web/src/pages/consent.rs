@@ -17,12 +17,11 @@ use super::sign_in;
 use crate::{
     http::{
         cookies::{Cookies, FlowCookie},
+        error::ApiError,
         request_info::{log_context, request_info},
     },
     instance::Instance,
-    pages::{
-        error_page::ErrorPage, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
-    },
+    pages::{error_page, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit},
 };
 
 /// The methods of the page.
@@ -48,12 +47,12 @@ impl Consent {
         Self { app: instance.app.clone() }
     }
 
-    async fn view(&self, request: &Request) -> Result<Response, ErrorPage> {
+    async fn view(&self, request: &Request) -> Result<Response, ApiError> {
         let query = Fields::of_query(request.uri());
-        let txn = query.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
+        let txn = query.one("txn").ok_or_else(|| api_error(ConsentError::NotFound))?;
         let nonce = self.cookies().read(request.headers(), FlowCookie::Transaction, txn);
         let view = consent::view(self.app.oauth(), txn, nonce).await;
-        let view = view.map_err(error_page)?;
+        let view = view.map_err(api_error)?;
         log_context(request).set_client(view.client.as_str());
         let frame = Frame::of(request);
         let page =
@@ -61,23 +60,23 @@ impl Consent {
         Ok(frame.show(StatusCode::OK, &page))
     }
 
-    async fn decide(&self, mut request: Request) -> Result<Response, ErrorPage> {
+    async fn decide(&self, mut request: Request) -> Result<Response, ApiError> {
         let form = Fields::of_form(&mut request).await?;
-        let txn = form.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
-        let csrf = form.one("csrf").ok_or_else(ErrorPage::forged)?;
+        let txn = form.one("txn").ok_or_else(|| api_error(ConsentError::NotFound))?;
+        let csrf = form.one("csrf").ok_or_else(error_page::forged)?;
         let decision = match form.one("decision") {
             Some("approve") => {
                 let added = form.all("scope").map(Scopes::named);
                 Decision::Approve(added.fold(Scopes::default(), |all, scope| all.union(&scope)))
             }
             Some("deny") => Decision::Deny,
-            _ => return Err(ErrorPage::forged()),
+            _ => return Err(error_page::forged()),
         };
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), FlowCookie::Transaction, txn);
         let info = request_info(&self.app, &request);
         let next = consent::decide(self.app.oauth(), txn, csrf, nonce, decision, &info).await;
-        let mut response = match next.map_err(error_page)? {
+        let mut response = match next.map_err(api_error)? {
             Next::ToClient { uri } => see_other(&uri)?,
             Next::ToSignIn(started) => sign_in::redirect(cookies, &request, &started)?,
         };
@@ -103,14 +102,14 @@ impl Endpoint for Consent {
     }
 }
 
-fn error_page(error: ConsentError) -> ErrorPage {
+fn api_error(error: ConsentError) -> ApiError {
     match error {
-        ConsentError::NotFound => ErrorPage::bad_request(
+        ConsentError::NotFound => error_page::bad_request(
             "This sign-in is over",
             "You have decided already, or more than ten minutes have passed.",
             "Go back to your app and connect again.",
         ),
-        ConsentError::OtherBrowser => ErrorPage::new(
+        ConsentError::OtherBrowser => error_page::new(
             StatusCode::FORBIDDEN,
             "Not the browser where you started",
             "This sign-in began in another browser, or your browser does not keep cookies. \
@@ -118,8 +117,8 @@ fn error_page(error: ConsentError) -> ErrorPage {
             "Open the link in the browser where you started, or go back to your app and connect \
              again. If somebody sent you this link, close this page.",
         ),
-        ConsentError::Forged => ErrorPage::forged(),
-        ConsentError::Unavailable => ErrorPage::unavailable(),
+        ConsentError::Forged => error_page::forged(),
+        ConsentError::Unavailable => error_page::unavailable(),
     }
 }
 

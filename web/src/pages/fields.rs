@@ -6,8 +6,10 @@ use http::Uri;
 use poem::Request;
 use url::form_urlencoded;
 
-use super::error_page::ErrorPage;
-use crate::http::body::{self, bounds::Bounds};
+use crate::http::{
+    body::{self, bounds::Bounds},
+    error::ApiError,
+};
 
 /// Limits on a form of one of our pages.
 const FORM: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
@@ -22,7 +24,7 @@ impl Fields {
     }
 
     /// Reads the fields of a form body.
-    pub(crate) async fn of_form(request: &mut Request) -> Result<Self, ErrorPage> {
+    pub(crate) async fn of_form(request: &mut Request) -> Result<Self, ApiError> {
         let body = request.take_body();
         let body = body::read_from_network(request, body, FORM).await?;
         Ok(Self::decode(&body.bytes))

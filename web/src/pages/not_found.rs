@@ -3,7 +3,7 @@
 use http::{Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, error::NotFoundError};
 
-use super::{error_page::ErrorPage, frame::Frame, headers::protect};
+use super::{error_page, frame::Frame, headers::protect};
 use crate::instance::Instance;
 
 /// Responds to browsers with a page if no route has the path.
@@ -20,13 +20,13 @@ impl<E> NotFoundPage<E> {
     }
 
     fn page(&self, frame: &Frame) -> Response {
-        let error = ErrorPage::new(
+        let error = error_page::new(
             StatusCode::NOT_FOUND,
             "There is nothing here",
             "The address is not one of this server.",
             "Check it for a typing error, or begin at the start page.",
         );
-        let mut response = error.with_link("Start page", "/").show(frame);
+        let mut response = error_page::show(error.with_link("Start page", "/"), frame);
         protect(&mut response, self.https, false);
         response
     }

@@ -7,7 +7,7 @@ use http::Method;
 use mcp::http::OriginPolicy;
 use poem::{Endpoint, Request, Response};
 
-use super::{error_page::ErrorPage, frame::Frame, headers::protect};
+use super::{error_page, frame::Frame, headers::protect};
 use crate::{
     http::{
         client_address::local_port,
@@ -53,26 +53,23 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         self
     }
 
-    async fn respond(&self, request: Request) -> Result<Response, ErrorPage> {
+    async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let port = Some(local_port(&request));
         let checked = self.origin_policy.check_host(request.uri(), request.headers(), port);
         checked.map_err(ApiError::from)?;
         match request.method() {
             method if !self.methods.split(", ").any(|accepted| *method == accepted) => {
-                return Err(ApiError::MethodNotAllowed(self.methods).into());
+                return Err(ApiError::method_not_allowed(self.methods));
             }
             // A form must come from one of our own pages.
-            &Method::POST if !self.is_same_origin(&request) => return Err(ErrorPage::forged()),
+            &Method::POST if !self.is_same_origin(&request) => return Err(error_page::forged()),
             _ => {}
         }
         let responding = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         match responding.await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(match error.downcast::<ErrorPage>() {
-                Ok(page) => page,
-                Err(error) => error::from_poem(error, self.methods).into(),
-            }),
-            Err(_panic) => Err(ErrorPage::internal()), // the panic hook has logged it
+            Ok(Err(error)) => Err(error::from_poem(error, self.methods)),
+            Err(_panic) => Err(ApiError::internal()), // the panic hook has logged it
         }
     }
 
@@ -95,7 +92,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let frame = Frame::of(&request);
         let response = self.respond(request).await;
-        let mut response = response.unwrap_or_else(|page| page.show(&frame));
+        let mut response = response.unwrap_or_else(|error| error_page::show(error, &frame));
         protect(&mut response, self.https, self.in_popups);
         Ok(response)
     }

@@ -13,7 +13,11 @@ use oauth::limits;
 use poem::{Endpoint, Request, Response, endpoint::make_sync};
 use sha2::{Digest as _, Sha256};
 
-use crate::{api, http::rate_limit, instance::Instance, pages::error_page::ErrorPage};
+use crate::{
+    api,
+    http::{error::ApiError, rate_limit},
+    instance::Instance,
+};
 
 /// `/openapi.json`.
 pub(crate) fn document(json: String) -> impl Endpoint {
@@ -39,14 +43,14 @@ impl Docs {
         Self { instance: instance.clone(), page: OnceLock::new() }
     }
 
-    fn page(&self) -> Result<&Page, ErrorPage> {
+    fn page(&self) -> Result<&Page, ApiError> {
         if let Some(page) = self.page.get() {
             return Ok(page);
         }
         let html = api::app(&self.instance).scalar_html();
         let page = Page::new(html.replacen("<body>", STORAGE, 1)).map_err(|error| {
             tracing::error!(%error, "Could not compress the reference page");
-            ErrorPage::internal()
+            ApiError::internal()
         })?;
         Ok(self.page.get_or_init(|| page))
     }

@@ -3,14 +3,14 @@
 use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
 
-use super::error_page::ErrorPage;
-use crate::http::fetch_metadata::is_prefetch;
+use super::error_page;
+use crate::http::{error::ApiError, fetch_metadata::is_prefetch};
 
 /// 303: redirects the browser to `location` with a GET.
-pub(crate) fn see_other(location: &str) -> Result<Response, ErrorPage> {
+pub(crate) fn see_other(location: &str) -> Result<Response, ApiError> {
     let location = HeaderValue::try_from(location).map_err(|error| {
         tracing::error!(%error, "Could not redirect: the location is not a valid header value");
-        ErrorPage::internal()
+        ApiError::internal()
     })?;
     let mut response = Response::from(StatusCode::SEE_OTHER);
     response.headers_mut().insert(header::LOCATION, location);
@@ -19,11 +19,11 @@ pub(crate) fn see_other(location: &str) -> Result<Response, ErrorPage> {
 
 /// The response to a request that must have no effect, for a page whose GET has one: to `HEAD`,
 /// with which programs check links, and to a prefetch. `None` for all other requests.
-pub(crate) fn without_effect(request: &Request) -> Option<Result<Response, ErrorPage>> {
+pub(crate) fn without_effect(request: &Request) -> Option<Result<Response, ApiError>> {
     if request.method() == Method::HEAD {
         return Some(Ok(StatusCode::OK.into()));
     }
-    is_prefetch(request).then(|| Err(ErrorPage::too_early()))
+    is_prefetch(request).then(|| Err(error_page::too_early()))
 }
 
 #[cfg(test)]

@@ -20,12 +20,13 @@ use url::form_urlencoded;
 use crate::{
     http::{
         cookies::{Cookies, FlowCookie, SESSION},
+        error::ApiError,
         observe::ServerFailed,
         request_info::request_info,
     },
     instance::Instance,
     pages::{
-        error_page::ErrorPage,
+        error_page,
         fields::Fields,
         frame::Frame,
         respond::{see_other, without_effect},
@@ -47,7 +48,7 @@ pub(super) fn redirect(
     cookies: Cookies,
     request: &Request,
     started: &StartedLogin,
-) -> Result<Response, ErrorPage> {
+) -> Result<Response, ApiError> {
     let mut response = match &started.destination {
         Destination::External(url) => see_other(url)?,
         Destination::NamePage => {
@@ -78,7 +79,7 @@ impl Callback {
         Self { app: instance.app.clone(), provider }
     }
 
-    async fn handle(&self, request: &Request) -> Result<Response, ErrorPage> {
+    async fn handle(&self, request: &Request) -> Result<Response, ApiError> {
         if let Some(response) = without_effect(request) {
             return response;
         }
@@ -87,16 +88,16 @@ impl Callback {
         visit.finish_by_response(response).await
     }
 
-    async fn finish(&self, request: &Request) -> Result<Response, ErrorPage> {
+    async fn finish(&self, request: &Request) -> Result<Response, ApiError> {
         let Fields(pairs) = Fields::of_query(request.uri());
-        let error_page = |error| error_page(error, self.provider.label());
-        let state = login::state_of(&pairs).ok_or_else(|| error_page(CallbackError::Malformed))?;
+        let error = |error| api_error(error, self.provider.label());
+        let state = login::state_of(&pairs).ok_or_else(|| error(CallbackError::Malformed))?;
         let cookies = Cookies::new(&self.app.config().public_url);
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
         let info = request_info(&self.app, request);
         let id = self.provider.id();
         let finished = login::callback(self.app.oauth(), id, &pairs, nonce, &info).await;
-        completed(cookies, state, finished.map_err(error_page)?)
+        completed(cookies, state, finished.map_err(error)?)
     }
 }
 
@@ -139,10 +140,10 @@ impl Development {
         request: &Request,
         state: &str,
         refused: Option<&str>,
-    ) -> Result<Response, ErrorPage> {
+    ) -> Result<Response, ApiError> {
         let nonce = self.cookies().read(request.headers(), FlowCookie::SignIn, state);
         let view = login::name_page(self.app.oauth(), state, nonce).await;
-        let view = view.map_err(own_error_page)?;
+        let view = view.map_err(own_error)?;
         let frame = Frame::of(request);
         let page = DevelopmentPage {
             frame: &frame,
@@ -158,9 +159,9 @@ impl Development {
         Ok(frame.show(status, &page))
     }
 
-    async fn submit(&self, mut request: Request) -> Result<Response, ErrorPage> {
+    async fn submit(&self, mut request: Request) -> Result<Response, ApiError> {
         let form = Fields::of_form(&mut request).await?;
-        let state = form.one("state").ok_or_else(|| own_error_page(CallbackError::Malformed))?;
+        let state = form.one("state").ok_or_else(|| own_error(CallbackError::Malformed))?;
         let name = form.one("name").unwrap_or_default();
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
@@ -168,7 +169,7 @@ impl Development {
         match login::submit_name(self.app.oauth(), state, nonce, name, &info).await {
             Ok(finished) => completed(cookies, state, finished),
             Err(CallbackError::Name) => self.show(&request, state, Some(name)).await,
-            Err(error) => Err(own_error_page(error)),
+            Err(error) => Err(own_error(error)),
         }
     }
 
@@ -188,7 +189,7 @@ impl Endpoint for Development {
             let query = Fields::of_query(request.uri());
             match query.one("state") {
                 Some(state) => self.show(&request, state, None).await,
-                None => Err(own_error_page(CallbackError::Malformed)),
+                None => Err(own_error(CallbackError::Malformed)),
             }
         };
         Ok(visit.finish_by_response(response).await?)
@@ -196,11 +197,7 @@ impl Endpoint for Development {
 }
 
 /// The redirect after a completed sign-in.
-fn completed(
-    cookies: Cookies,
-    state: &str,
-    finished: FinishedLogin,
-) -> Result<Response, ErrorPage> {
+fn completed(cookies: Cookies, state: &str, finished: FinishedLogin) -> Result<Response, ApiError> {
     let mut response = match &finished {
         FinishedLogin::ToClient { uri, .. } => see_other(uri)?,
         FinishedLogin::ToAccount { .. } => see_other("/account")?,
@@ -215,25 +212,25 @@ fn completed(
     Ok(response)
 }
 
-/// The page for an error of the page that asks for a name, of which no provider is the cause.
-fn own_error_page(error: CallbackError) -> ErrorPage {
-    error_page(error, "the sign-in page")
+/// Converts an error of the page that asks for a name, of which no provider is the cause.
+fn own_error(error: CallbackError) -> ApiError {
+    api_error(error, "the sign-in page")
 }
 
-/// The page for an error. `provider` is the label of the identity provider.
-fn error_page(error: CallbackError, provider: &str) -> ErrorPage {
+/// Converts an error. `provider` is the label of the identity provider.
+fn api_error(error: CallbackError, provider: &str) -> ApiError {
     const AGAIN: &str = "Go back to your app, or to the account page, and sign in again.";
 
     match error {
         CallbackError::Malformed | CallbackError::Name => {
-            ErrorPage::bad_request("This link is broken", "This server did not create it.", AGAIN)
+            error_page::bad_request("This link is broken", "This server did not create it.", AGAIN)
         }
-        CallbackError::NotFound => ErrorPage::bad_request(
+        CallbackError::NotFound => error_page::bad_request(
             "This sign-in is over",
             "It was finished already, or more than ten minutes have passed.",
             AGAIN,
         ),
-        CallbackError::OtherBrowser => ErrorPage::new(
+        CallbackError::OtherBrowser => error_page::new(
             StatusCode::FORBIDDEN,
             "Not the browser where you started",
             "This sign-in began in another browser, or your browser does not keep cookies. \
@@ -242,7 +239,7 @@ fn error_page(error: CallbackError, provider: &str) -> ErrorPage {
              this page.",
         ),
         CallbackError::Refused(refusal) => {
-            let page = ErrorPage::new(
+            let page = error_page::new(
                 StatusCode::FORBIDDEN,
                 "You may not use this server",
                 format!("You are signed in as {}.", refusal.login),
@@ -253,25 +250,25 @@ fn error_page(error: CallbackError, provider: &str) -> ErrorPage {
                 None => page,
             }
         }
-        CallbackError::Denied => ErrorPage::new(
+        CallbackError::Denied => error_page::new(
             StatusCode::FORBIDDEN,
             "You are not signed in",
             format!("You did not authorize this server at {provider}. Nothing has been changed."),
             AGAIN,
         ),
-        CallbackError::Rejected => ErrorPage::bad_request(
+        CallbackError::Rejected => error_page::bad_request(
             "The sign-in failed",
             format!(
                 "{provider} did not accept the code that your browser returned with, or sent no code."
             ),
             AGAIN,
         ),
-        CallbackError::Failed => ErrorPage::new(
+        CallbackError::Failed => error_page::new(
             StatusCode::BAD_GATEWAY,
             "The sign-in failed",
             format!("This server could not use the response of {provider}."),
             AGAIN,
         ),
-        CallbackError::Unavailable => ErrorPage::unavailable(),
+        CallbackError::Unavailable => error_page::unavailable(),
     }
 }

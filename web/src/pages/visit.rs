@@ -6,9 +6,10 @@ use oauth::limits::Bucket;
 use poem::{Request, Response};
 use sha2::{Digest as _, Sha256};
 
-use super::error_page::ErrorPage;
+use super::error_page;
 use crate::http::{
     cookies::Cookies,
+    error::ApiError,
     fetch_metadata::is_embedded,
     rate_limit::{RateLimitKey, network_and_site, take},
 };
@@ -33,9 +34,9 @@ impl PageVisit {
         app: &App,
         request: &Request,
         bucket: &'static Bucket,
-    ) -> Result<Self, ErrorPage> {
+    ) -> Result<Self, ApiError> {
         if is_embedded(request) {
-            return Err(ErrorPage::embedded());
+            return Err(error_page::embedded());
         }
         let network = network_and_site(app, request);
         let cookies_key = cookies_key(app, request);
@@ -53,9 +54,9 @@ impl PageVisit {
     /// Like [`Self::finish`]; every response except a client error proves the cookies valid.
     pub(crate) async fn finish_by_response(
         self,
-        response: Result<Response, ErrorPage>,
-    ) -> Result<Response, ErrorPage> {
-        let is_valid = !response.as_ref().is_err_and(ErrorPage::is_client_error);
+        response: Result<Response, ApiError>,
+    ) -> Result<Response, ApiError> {
+        let is_valid = !response.as_ref().is_err_and(|error| error.status.is_client_error());
         self.finish(is_valid, response).await
     }
 
@@ -64,8 +65,8 @@ impl PageVisit {
     pub(crate) async fn finish(
         self,
         is_valid: bool,
-        response: Result<Response, ErrorPage>,
-    ) -> Result<Response, ErrorPage> {
+        response: Result<Response, ApiError>,
+    ) -> Result<Response, ApiError> {
         if self.has_cookies && !is_valid {
             take(&self.app, self.bucket, &self.network).await?;
         }

@@ -262,7 +262,7 @@ impl Answer {
             Ok(_) => "refused",
             Err(_) => "unreachable",
         };
-        metrics::GITHUB_REQUEST_DURATION.took([outcome], started.elapsed());
+        metrics::GITHUB_REQUEST_DURATION.observe([outcome], started.elapsed());
         answer
     }
 

@@ -123,7 +123,7 @@ pub async fn recheck(server: &Server, user: &UserId) -> PolicyDecision {
 
 /// Counts and logs the refusal of a user who was admitted before.
 pub(crate) fn count_refusal(user: &UserId, why: DenialReason) {
-    metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
+    metrics::OAUTH_GATE_REFUSALS.increment([why.as_str()]);
     tracing::info!(
         user = user.as_str(),
         why = why.as_str(),

@@ -9,7 +9,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::http::error::ApiError;
+use http::StatusCode;
+
+use crate::http::error::{ApiError, TEMPORARILY_UNAVAILABLE};
 
 /// Maximum bytes of all bodies that are being read or processed: 24 bodies of the maximum size, and
 /// a quarter of the memory of the smallest machine that we deploy to.
@@ -52,7 +54,7 @@ impl Budget {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_sender = held.senders.entry(Arc::clone(&sender)).or_default();
         if of_sender.bodies >= SENDER_BODIES {
-            return Err(ApiError::TooManyBodies { bodies: SENDER_BODIES, bytes: SENDER_BYTES });
+            return Err(too_many_bodies());
         }
         of_sender.bodies += 1;
         drop(held);
@@ -66,7 +68,7 @@ impl Reservation {
         let mut held = self.budget.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_sender = held.senders.get(&self.sender).map_or(0, |sender| sender.bytes);
         if of_sender + bytes > SENDER_BYTES {
-            return Err(ApiError::TooManyBodies { bodies: SENDER_BODIES, bytes: SENDER_BYTES });
+            return Err(too_many_bodies());
         }
         if held.bytes + bytes > TOTAL_BYTES {
             tracing::warn!(
@@ -75,7 +77,10 @@ impl Reservation {
                 senders = held.senders.len(),
                 "Refused a request body: the bodies of all senders fill the budget of this instance"
             );
-            return Err(ApiError::BodyBudgetExhausted);
+            return Err(ApiError::unavailable(
+                "This server is reading as many request bodies as it can hold. Try again in a few \
+                 seconds.",
+            ));
         }
         held.bytes += bytes;
         if let Some(sender) = held.senders.get_mut(&self.sender) {
@@ -84,6 +89,20 @@ impl Reservation {
         self.bytes += bytes;
         Ok(())
     }
+}
+
+/// 429: the sender has the maximum of unfinished bodies, or of bytes in them.
+fn too_many_bodies() -> ApiError {
+    let mebibytes = SENDER_BYTES >> 20;
+    ApiError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        TEMPORARILY_UNAVAILABLE,
+        format!(
+            "You have too many unfinished requests: at most {SENDER_BODIES}, with bodies of \
+             {mebibytes} MiB together. Wait for some to be answered, then try again."
+        ),
+    )
+    .retry_soon()
 }
 
 impl Drop for Reservation {
@@ -122,7 +141,7 @@ mod tests {
             held.push(body);
         }
         let mut next = budget.begin("ada").unwrap();
-        assert!(matches!(next.grow(1), Err(ApiError::TooManyBodies { .. })));
+        assert_eq!(next.grow(1).unwrap_err().status, StatusCode::TOO_MANY_REQUESTS);
         budget.begin("bob").unwrap().grow(LARGEST).unwrap();
         held.pop();
         next.grow(LARGEST).unwrap();
@@ -142,7 +161,7 @@ mod tests {
                 grown.err()
             },
         );
-        assert!(matches!(refused, Some(ApiError::BodyBudgetExhausted)));
+        assert_eq!(refused.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(held.iter().map(|it| it.bytes).sum::<usize>(), TOTAL_BYTES);
     }
 
@@ -150,7 +169,8 @@ mod tests {
     fn the_number_of_bodies_of_one_sender_is_limited() {
         let budget = Budget::default();
         let held: Vec<_> = (0..SENDER_BODIES).map(|_| budget.begin("ada").unwrap()).collect();
-        assert!(matches!(budget.begin("ada"), Err(ApiError::TooManyBodies { .. })));
+        let refused = budget.begin("ada").unwrap_err();
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
         assert!(budget.begin("bob").is_ok());
         drop(held);
         assert!(budget.begin("ada").is_ok());

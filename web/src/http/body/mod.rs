@@ -3,13 +3,13 @@
 pub(crate) mod bounds;
 pub(crate) mod budget;
 
-use std::pin::pin;
+use std::{io, pin::pin};
 
 use app::App;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use http::{HeaderMap, header};
-use oauth::limits;
+use http::{HeaderMap, StatusCode, header};
+use platform::{client_network, counted};
 use poem::{Body, Request};
 use tokio::time::{Instant, timeout_at};
 
@@ -38,7 +38,7 @@ pub(crate) async fn read(
     check_type(headers)?;
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > bounds.bytes) {
-        return Err(ApiError::BodyTooLarge(bounds));
+        return Err(too_large(bounds));
     }
     let begun = Instant::now();
     let mut pieces = pin!(body.into_bytes_stream());
@@ -48,13 +48,13 @@ pub(crate) async fn read(
         let received = first.len() + whole.len();
         let Ok(piece) = timeout_at(begun + bounds.time_for(received), pieces.try_next()).await
         else {
-            return Err(ApiError::BodyTooSlow(bounds));
+            return Err(too_slow(bounds));
         };
-        let Some(piece) = piece.map_err(ApiError::BodyIncomplete)? else {
+        let Some(piece) = piece.map_err(incomplete)? else {
             break;
         };
         if received + piece.len() > bounds.bytes {
-            return Err(ApiError::BodyTooLarge(bounds));
+            return Err(too_large(bounds));
         }
         reservation.grow(piece.len())?;
         if first.is_empty() && whole.is_empty() {
@@ -91,8 +91,8 @@ pub(crate) async fn read_from_network(
     body: Body,
     bounds: Bounds,
 ) -> Result<FullBody, ApiError> {
-    let bodies = request.data::<NetworkBodies>().ok_or(ApiError::Internal)?;
-    let network = limits::network(client_address::address(&bodies.app, request));
+    let bodies = request.data::<NetworkBodies>().ok_or_else(ApiError::internal)?;
+    let network = client_network(client_address::address(&bodies.app, request));
     read(request.headers(), body, bounds, bodies.budget.begin(&network)?).await
 }
 
@@ -100,9 +100,41 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let first = types.next();
     if types.any(|other| Some(other) != first) {
-        return Err(ApiError::DuplicatedHeader("Content-Type"));
+        return Err(ApiError::duplicated_header("Content-Type"));
     }
     Ok(())
+}
+
+/// 413: the body is larger than the limit.
+fn too_large(bounds: Bounds) -> ApiError {
+    let limit = bounds.bytes >> 10;
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "payload_too_large",
+        format!("The request body is larger than {limit} KiB. Send less in one request."),
+    )
+}
+
+/// 408: the body was not complete in time.
+fn too_slow(bounds: Bounds) -> ApiError {
+    let limit = counted(bounds.time.as_secs(), "second", "seconds");
+    ApiError::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "request_timeout",
+        format!(
+            "The request body arrived too slowly: it has to be complete within {limit}, and must \
+             not pause for long. Send it again."
+        ),
+    )
+}
+
+/// 400: the client disconnected, or its chunked encoding was malformed.
+fn incomplete(_error: io::Error) -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "invalid_request",
+        "The request body broke off or was not valid HTTP. Send it again.",
+    )
 }
 
 /// The value of `Content-Length`, if there is one and it is a number.
@@ -112,7 +144,7 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, time::Duration};
+    use std::time::Duration;
 
     use futures_util::stream;
     use http::HeaderValue;
@@ -148,7 +180,9 @@ mod tests {
         let body = in_pieces(vec![half.clone(), half.clone()]);
         assert_eq!(read(body, None).await.unwrap().len(), BOUNDS.bytes);
 
-        let too_large = |read| matches!(read, Err(ApiError::BodyTooLarge(_)));
+        let too_large = |read: Result<Bytes, ApiError>| {
+            read.unwrap_err().status == StatusCode::PAYLOAD_TOO_LARGE
+        };
         let body = in_pieces(vec![half.clone(), half, b" ".to_vec()]);
         assert!(too_large(read(body, None).await));
         assert!(too_large(read(Body::empty(), Some(BOUNDS.bytes + 1)).await));
@@ -170,7 +204,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_times_out() {
         let body = Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>());
-        assert!(matches!(read(body, None).await, Err(ApiError::BodyTooSlow(_))));
+        assert_eq!(read(body, None).await.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
     }
 
     /// A body of `bytes` single bytes, with a pause before each.
@@ -186,7 +220,7 @@ mod tests {
     async fn a_body_below_the_minimum_rate_times_out_early() {
         let begun = Instant::now();
         let read = read(dripping(1_000, Duration::from_secs(1)), Some(1_000)).await;
-        assert!(matches!(read, Err(ApiError::BodyTooSlow(_))));
+        assert_eq!(read.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
         assert!(begun.elapsed() < bounds::GRACE + Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 

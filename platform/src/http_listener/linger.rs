@@ -14,21 +14,13 @@ use tokio::{
 
 /// Limits of a lingering close.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LingerLimits {
+pub struct LingerLimits {
     /// The total time. Some clients send their whole body before they read the response.
     pub time: Duration,
     /// The time without a byte from the client.
     pub pause: Duration,
     /// The maximum number of discarded bytes.
     pub bytes: usize,
-}
-
-impl Default for LingerLimits {
-    fn default() -> Self {
-        // The times are the defaults of nginx. The bytes are 16 times the largest body that an
-        // endpoint accepts.
-        Self { time: Duration::from_secs(30), pause: Duration::from_secs(5), bytes: 64 << 20 }
-    }
 }
 
 /// The size of the read buffer.

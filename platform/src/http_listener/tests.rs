@@ -3,7 +3,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 use futures_util::stream;
 use http::StatusCode;
-use poem::{Body, endpoint};
+use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpSocket,
@@ -16,6 +17,16 @@ const SOON: Duration = Duration::from_secs(10);
 
 const MEBIBYTE: usize = 1 << 20;
 
+const LIMITS: Limits = Limits {
+    connections: ConnectionLimits { open: 1_000, lingering: 256, for_probes: 0 },
+    head_time: SOON,
+    head_bytes: 64 * 1024,
+    write_stall: SOON,
+    connection_time: None,
+    keep_alive: true,
+    linger: LingerLimits { time: SOON, pause: SOON, bytes: 64 * MEBIBYTE },
+};
+
 struct Server {
     address: SocketAddr,
     stop: CancellationToken,
@@ -27,8 +38,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let app = endpoint::make(respond);
-        let ended = tokio::spawn(serve(listener, app, limits, stop.clone(), Duration::ZERO));
+        let ended = tokio::spawn(serve(listener, respond, limits, stop.clone(), Duration::ZERO));
         Self { address, stop, ended }
     }
 
@@ -51,19 +61,25 @@ impl Server {
 }
 
 /// `/stream` never ends, `/read` reads its body, and everything else leaves it unread.
-async fn respond(mut request: Request) -> poem::Result<Response> {
-    match request.uri().path() {
+async fn respond(
+    request: Request<RequestBody>,
+    _connection: Connection,
+) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let status = match request.uri().path() {
         "/stream" => {
-            let body = stream::pending::<io::Result<Bytes>>();
-            Ok(Body::from_bytes_stream(body).into())
+            let frames = stream::pending::<io::Result<Frame<Bytes>>>();
+            return Response::new(StreamBody::new(frames).boxed_unsync());
         }
         "/read" => {
-            let body = request.take_body().into_bytes().await;
-            Ok(body.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK).into())
+            let body = request.into_body().collect().await;
+            body.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK)
         }
-        "/" => Ok(StatusCode::OK.into()),
-        _ => Ok(Response::from(StatusCode::PAYLOAD_TOO_LARGE)),
-    }
+        "/" => StatusCode::OK,
+        _ => StatusCode::PAYLOAD_TOO_LARGE,
+    };
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response
 }
 
 struct Client(TcpStream);
@@ -103,10 +119,7 @@ impl Client {
 }
 
 fn open(open: usize) -> Limits {
-    Limits {
-        connections: ConnectionLimits { open, lingering: 2, for_probes: 0 },
-        ..Limits::default()
-    }
+    Limits { connections: ConnectionLimits { open, lingering: 2, for_probes: 0 }, ..LIMITS }
 }
 
 #[tokio::test]
@@ -177,7 +190,7 @@ async fn a_connection_that_becomes_idle_makes_room_for_a_waiting_one() {
 
 #[tokio::test]
 async fn an_early_response_reaches_a_client_that_keeps_sending() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(LIMITS).await;
     let body = vec![b'x'; 30 * MEBIBYTE];
     for framing in ["content-length: 31457280\r\n", "transfer-encoding: chunked\r\n"] {
         let mut client = server.connect(1).await;
@@ -195,7 +208,7 @@ async fn an_early_response_reaches_a_client_that_keeps_sending() {
 
 #[tokio::test]
 async fn the_response_to_invalid_http_reaches_a_client_that_keeps_sending() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(LIMITS).await;
     for (bytes, status) in [(b'x', "431"), (b' ', "400")] {
         let mut client = server.connect(1).await;
         client.0.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
@@ -211,7 +224,7 @@ async fn the_response_to_invalid_http_reaches_a_client_that_keeps_sending() {
 
 #[tokio::test]
 async fn a_small_unread_body_leaves_the_connection_usable() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(LIMITS).await;
     let mut client = server.connect(1).await;
     for _ in 0..2 {
         client.send_with("POST /early", "content-length: 3\r\n").await;
@@ -236,7 +249,7 @@ async fn lingering_ends_at_each_limit() {
         LingerLimits { pause: brief, ..unlimited },
         LingerLimits { bytes: MEBIBYTE, ..unlimited },
     ] {
-        let server = Server::start(Limits { linger, ..Limits::default() }).await;
+        let server = Server::start(Limits { linger, ..LIMITS }).await;
         let mut client = server.connect(1).await;
         client.send_with("POST /early", "content-length: 99999999999\r\n").await;
         assert!(client.rest().await.unwrap().contains("413"), "the write side closes at once");
@@ -275,7 +288,7 @@ async fn lingering_connections_of_one_address_do_not_evict_those_of_another() {
 
 #[tokio::test]
 async fn stopping_closes_idle_connections_without_waiting() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(LIMITS).await;
     let mut idle = server.used(1).await;
     let mut unused = server.connect(1).await;
     assert!(unused.is_open().await);
@@ -283,4 +296,24 @@ async fn stopping_closes_idle_connections_without_waiting() {
     assert_eq!(idle.rest().await.unwrap(), "");
     assert_eq!(unused.rest().await.unwrap(), "");
     timeout(SOON, server.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_at_its_time_limit() {
+    let connection_time = Some(Duration::from_millis(300));
+    let server = Server::start(Limits { connection_time, ..LIMITS }).await;
+    let mut client = server.connect(1).await;
+    client.send("GET /stream").await;
+    assert!(client.head().await.contains("200"));
+    assert!(client.is_open().await);
+    let _ended = client.rest().await;
+}
+
+#[tokio::test]
+async fn without_keep_alive_a_connection_has_one_request() {
+    let server = Server::start(Limits { keep_alive: false, ..LIMITS }).await;
+    let mut client = server.connect(1).await;
+    client.send("GET /").await;
+    let response = client.rest().await.unwrap().to_lowercase();
+    assert!(response.contains("\r\nconnection: close\r\n"), "{response}");
 }

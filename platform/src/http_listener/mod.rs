@@ -1,23 +1,22 @@
-//! Accepts connections and passes their requests to a poem endpoint.
+//! Accepts HTTP/1.1 connections within limits, and passes their requests to a handler.
 //!
-//! Poem's own `Server` is not used because it lacks several limits: it sets no timer, so hyper's
-//! timeout for the request head does not work; it limits neither connections nor stalled writes; it
-//! busy-loops when `accept` fails, as it does when file descriptors run out; and it leaves Nagle's
-//! algorithm enabled, which delays a streamed response by about 45 ms. Everything above the
-//! connection is poem's. HTTP/1.1 only: clients use it on loopback, and so do the proxies in front
-//! of a deployment, and hyper does not enforce the limit on the head while it detects the version.
+//! Hyper alone limits neither the number of connections nor stalled writes, and a loop around
+//! `accept` is busy while file descriptors run out. HTTP/1.1 only: clients use it on loopback, and
+//! so do the proxies in front of a deployment, and hyper does not enforce the limit on the head
+//! while it detects the version.
 //!
 //! A response that is sent before the whole request was read closes its connection in stages
-//! ([`linger`]). Idle connections are closed to make room for new ones ([`connections`]).
+//! (`linger.rs`). Idle connections are closed to make room for new ones (`connections.rs`).
 
+mod body;
 mod connections;
 mod linger;
-mod message;
 #[cfg(test)]
 mod tests;
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
@@ -30,59 +29,76 @@ use std::{
     time::Duration,
 };
 
-use connections::{Activity, ConnectionLimits, Connections, Slot};
-use http::{HeaderValue, StatusCode, header, uri::Scheme};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use linger::LingerLimits;
-use message::{GuardedBody, Remainder};
-use poem::{
-    Endpoint, Request, Response,
-    web::{LocalAddr, RemoteAddr},
+use http::{HeaderValue, Request, Response, header};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
 };
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{error::RETRY_AFTER_SECONDS, probes::PROBES};
-
-/// Timeout from the moment a connection is ready for a request until the whole head has arrived. It
-/// is also the keep-alive timeout.
-pub(crate) const HEAD_READ_LIMIT: Duration = Duration::from_mins(1);
-
-/// Maximum size of the request line and headers. Access tokens are the largest part, at about 1
-/// KiB.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-
-/// How long a client may accept no bytes of a response. Event streams write at least every 15 s, so
-/// a reader that vanished silently is detected within this time.
-const WRITE_STALL_LIMIT: Duration = Duration::from_mins(1);
+use self::{
+    body::GuardedBody,
+    connections::{Activity, Connections, Slot},
+};
+pub use self::{body::RequestBody, connections::ConnectionLimits, linger::LingerLimits};
 
 /// Pause after a failed `accept`: usually file descriptors ran out, and some must be closed first.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Limits on the connections of one listener.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Limits {
-    connections: ConnectionLimits,
-    linger: LingerLimits,
+/// Limits of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The number of connections.
+    pub connections: ConnectionLimits,
+    /// The time from the moment a connection is ready for a request until the whole head has
+    /// arrived. It is also the keep-alive timeout.
+    pub head_time: Duration,
+    /// The size of the request line and the headers.
+    pub head_bytes: usize,
+    /// How long a client may accept no bytes of a response.
+    pub write_stall: Duration,
+    /// How long a connection may be open. `None`: unlimited.
+    pub connection_time: Option<Duration>,
+    /// Whether a connection may have more than one request.
+    pub keep_alive: bool,
+    /// Lingering closes.
+    pub linger: LingerLimits,
+}
+
+/// The connection of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// The address on which it arrived.
+    pub local: SocketAddr,
+    /// The address of the peer.
+    pub remote: SocketAddr,
+    /// Whether it was accepted beyond [`ConnectionLimits::open`], for probes only. The handler must
+    /// refuse every other request.
+    pub is_for_probes: bool,
 }
 
 /// Serves until `stop` is cancelled, then waits up to `grace` for open requests and drops the rest.
-pub(crate) async fn serve<E>(
+/// Connections are also dropped if the future is.
+pub async fn serve<H, F, B>(
     listener: TcpListener,
-    app: E,
+    handler: H,
     limits: Limits,
     stop: CancellationToken,
     grace: Duration,
 ) where
-    E: Endpoint<Output = Response> + 'static,
+    H: Fn(Request<RequestBody>, Connection) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
-    let app = Arc::new(app);
+    let handler = Arc::new(handler);
     let open = Connections::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
@@ -95,8 +111,8 @@ pub(crate) async fn serve<E>(
             () = stop.cancelled() => break,
             accepted = accepted => match accepted {
                 Ok((stream, remote, slot)) => {
-                    let (app, stop, limits) = (app.clone(), stop.clone(), limits.linger);
-                    connections.spawn(connection(stream, remote, slot, app, limits, stop));
+                    let (handler, stop) = (handler.clone(), stop.clone());
+                    connections.spawn(connection(stream, remote, slot, handler, limits, stop));
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -118,69 +134,83 @@ pub(crate) async fn serve<E>(
     }
 }
 
-/// Serves one connection until it ends or is evicted.
-async fn connection<E>(
+/// Serves one connection until it ends, is evicted, or reaches its time limit.
+async fn connection<H, F, B>(
     stream: TcpStream,
     remote: SocketAddr,
     slot: Slot,
-    app: Arc<E>,
-    limits: LingerLimits,
+    handler: Arc<H>,
+    limits: Limits,
     stop: CancellationToken,
 ) where
-    E: Endpoint<Output = Response> + 'static,
+    H: Fn(Request<RequestBody>, Connection) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
+    let time_limit = async {
+        match limits.connection_time {
+            Some(time) => sleep(time).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         () = slot.evicted() => tracing::debug!(%remote, "Closed an idle connection to make room"),
-        () = requests(stream, remote, &slot, app, limits, stop) => {}
+        () = requests(stream, remote, &slot, handler, limits, stop) => {}
+        () = time_limit => tracing::debug!(%remote, "Closed a connection at its time limit"),
     }
 }
 
-async fn requests<E>(
+async fn requests<H, F, B>(
     stream: TcpStream,
     remote: SocketAddr,
     slot: &Slot,
-    app: Arc<E>,
-    limits: LingerLimits,
+    handler: Arc<H>,
+    limits: Limits,
     stop: CancellationToken,
 ) where
-    E: Endpoint<Output = Response> + 'static,
+    H: Fn(Request<RequestBody>, Connection) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let Ok(local) = stream.local_addr() else {
         return; // the client is gone already
     };
+    // Nagle's algorithm delays a streamed response by about 45 ms.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
-    let (activity, for_probes) = (slot.activity(), slot.is_for_probes());
+    let activity = slot.activity();
+    let connection = Connection { local, remote, is_for_probes: slot.is_for_probes() };
     let unread = Arc::new(AtomicBool::new(false));
-    let app = service_fn({
+    let service = service_fn({
         let (activity, unread) = (activity.clone(), unread.clone());
-        move |request: http::Request<Incoming>| {
-            let (app, unread, in_flight) = (app.clone(), unread.clone(), activity.begin());
-            let request =
-                (request, LocalAddr(local.into()), RemoteAddr(remote.into()), Scheme::HTTP);
+        move |request: Request<Incoming>| {
+            let (handler, unread, in_flight) = (handler.clone(), unread.clone(), activity.begin());
             // Boxed, so that it is freed with the request: hyper reserves space for the future of a
             // request for as long as the connection, and an event stream may be open for an hour.
             Box::pin(async move {
-                let request: Request = request.into();
-                let response = if for_probes && !PROBES.contains(&request.uri().path()) {
-                    no_room()
-                } else {
-                    respond(&*app, request, &unread).await
-                };
-                let response: http::Response<_> = response.into();
+                let (request, remainder) = body::observe(request);
+                let mut response = handler(request, connection).await;
+                // Rather than read the rest of the body, close the connection after the response.
+                if !remainder.finish().await {
+                    unread.store(true, Ordering::Relaxed);
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
                 Ok::<_, Infallible>(
                     response.map(|body| GuardedBody { body, _in_flight: in_flight }),
                 )
             })
         }
     });
+    let stream = StallGuard::new(stream, limits.write_stall, activity.clone());
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_READ_LIMIT)
-        .max_header_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(StallGuard::new(stream, activity.clone())), app);
+        .keep_alive(limits.keep_alive)
+        .header_read_timeout(limits.head_time)
+        .max_header_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
         ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => ended,
         () = stop.cancelled() => {
@@ -197,50 +227,22 @@ async fn requests<E>(
     let mut stream = parts.io.into_inner();
     if refused || unread.load(Ordering::Relaxed) || !parts.read_buf.is_empty() {
         activity.linger();
-        linger::linger(&mut stream, limits).await;
+        linger::linger(&mut stream, limits.linger).await;
     }
 }
 
-/// The response on a connection that is reserved for probes.
-fn no_room() -> Response {
-    Response::builder()
-        .status(StatusCode::SERVICE_UNAVAILABLE)
-        .header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
-        .header(header::CONNECTION, "close")
-        .body(format!(
-            "This instance has as many open connections as it can have. Try again in \
-             {RETRY_AFTER_SECONDS} seconds.\n"
-        ))
-}
-
-/// Responds to one request. If the endpoint did not read the whole body, the response closes the
-/// connection and `unread` is set.
-async fn respond<E>(app: &E, mut request: Request, unread: &AtomicBool) -> Response
-where
-    E: Endpoint<Output = Response>,
-{
-    let remainder = Remainder::of(&mut request);
-    let mut response = app.get_response(request).await;
-    if let Some(remainder) = remainder
-        && !remainder.finish().await
-    {
-        unread.store(true, Ordering::Relaxed);
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// A socket whose writes fail if none of them made progress for [`WRITE_STALL_LIMIT`].
+/// A socket whose writes fail if none of them made progress for `limit`.
 struct StallGuard {
     stream: TcpStream,
+    limit: Duration,
     /// Runs while writes are pending.
     stalled: Option<Pin<Box<Sleep>>>,
     activity: Activity,
 }
 
 impl StallGuard {
-    fn new(stream: TcpStream, activity: Activity) -> Self {
-        Self { stream, stalled: None, activity }
+    fn new(stream: TcpStream, limit: Duration, activity: Activity) -> Self {
+        Self { stream, limit, stalled: None, activity }
     }
 
     fn guard<T>(
@@ -254,9 +256,7 @@ impl StallGuard {
             }
             return written;
         }
-        let deadline = self.stalled.get_or_insert_with(|| {
-            Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_STALL_LIMIT))
-        });
+        let deadline = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.limit)));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use oauth::limits;
-use platform::descriptors;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use crate::client_network;
+
 /// Limits on the number of connections.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectionLimits {
+pub struct ConnectionLimits {
     /// Open connections. At this number, each new connection evicts the longest-idle connection of
     /// the network that has the most idle ones; while none is idle, further clients wait in the
     /// kernel's accept queue.
@@ -26,21 +26,6 @@ pub(crate) struct ConnectionLimits {
     /// Connections beyond [`Self::open`] that are accepted while none is idle, for probes only: the
     /// platform and the operator get a response even if clients have used up the rest.
     pub for_probes: usize,
-}
-
-/// File descriptors reserved for everything else: the database, Redis, files, other servers, and
-/// the other listeners.
-const OTHER_DESCRIPTORS: usize = 128;
-
-impl Default for ConnectionLimits {
-    /// As many as the limit on open files of this process allows.
-    fn default() -> Self {
-        // An open event stream costs about 20 KiB, so this many fit the smallest machine that we
-        // deploy to. A lingering connection has a buffer of 16 KiB.
-        let (most, lingering, for_probes) = (8_192, 256, 32);
-        let free = descriptors::limit().saturating_sub(OTHER_DESCRIPTORS + for_probes);
-        Self { open: free.clamp(1, most), lingering, for_probes }
-    }
 }
 
 /// Minimum time between two warnings that connections were evicted.
@@ -89,7 +74,7 @@ impl Connections {
     /// Waits until there is room for a connection from `address`, evicting an idle one if
     /// necessary. Cancel safe.
     pub(super) async fn admit(self: &Arc<Self>, address: IpAddr) -> Slot {
-        let network: Arc<str> = limits::network(address).into();
+        let network: Arc<str> = client_network(address).into();
         loop {
             if let Some(slot) = self.try_admit(&network) {
                 return slot;

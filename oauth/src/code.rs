@@ -23,14 +23,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     ClientId, GrantId,
     oauth_codes::{COLUMN, Column, Entity, Model},
-    oauth_grants, oauth_refresh_tokens, users,
+    oauth_grants, oauth_refresh_tokens,
 };
 use mcp::UserId;
 use platform::db::{self, Failure, Transaction};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QuerySelect as _, Set,
-    sea_query::{Expr, LockType},
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QuerySelect as _,
+    Set, sea_query::Expr,
 };
 
 use super::{
@@ -39,7 +38,7 @@ use super::{
     client::{self, Client},
     grant::{self, Reason, TokenSet},
     ids::uuid_at,
-    login::users as known_users,
+    login::users,
     pkce::{Challenge, Verifier},
     resource,
     revoke::{self, Ended},
@@ -240,8 +239,8 @@ impl Attempt<'_> {
                 return Err(RedeemError::InvalidGrant("the verifier is wrong once too often"));
             }
         }
-        if !may_stay(&transaction, &code.user_sub).await? {
-            return Err(RedeemError::InvalidGrant("the person was shut out"));
+        if !users::lock_active(&transaction, &code.user_sub).await? {
+            return Err(RedeemError::InvalidGrant("the user is blocked or deleted"));
         }
         if !delete(&transaction, &code).await? {
             return Err(RedeemError::InvalidGrant("somebody else was faster"));
@@ -316,7 +315,7 @@ impl Attempt<'_> {
             oauth_refresh_tokens::Entity::insert(first).exec_without_returning(transaction).await?;
         }
         if let Some(checked_at) = code.gate_checked_at {
-            grant::gate_was_open(transaction, &grant.user_sub, checked_at).await?;
+            grant::set_policy_checked_at(transaction, &grant.user_sub, checked_at).await?;
         }
         client::used(transaction, now, self.client).await?;
         let scope = self.server.settings().scopes.known(&grant.scope);
@@ -379,19 +378,4 @@ impl Attempt<'_> {
 async fn delete(transaction: &Transaction, code: &Model) -> Result<bool, Failure> {
     let deleted = Entity::delete_by_id(code.code_hash.clone()).exec(transaction).await?;
     Ok(deleted.rows_affected == 1)
-}
-
-/// Returns whether a user exists and is not blocked.
-pub(super) async fn may_come_in(db: &impl ConnectionTrait, user: &str) -> Result<bool, Failure> {
-    let person = users::Entity::find_by_id(user).one(db).await?;
-    Ok(known_users::may_use(person.as_ref()))
-}
-
-/// Returns whether a user exists and is not blocked, and locks the user's row against deletion
-/// until the transaction ends. If the user deletes the account while a client redeems a code,
-/// either the user's row is already gone, or the deletion waits until it can see, and revoke, the
-/// new grant.
-pub(super) async fn may_stay(transaction: &Transaction, user: &str) -> Result<bool, Failure> {
-    let person = users::Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
-    Ok(known_users::may_use(person.as_ref()))
 }

@@ -224,7 +224,7 @@ async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet,
             errors.invalid(ErrorCode::InvalidTarget, sentence(&error))
         }
         RefreshError::TooOften(wait) => errors.api(&ApiError::TooManyRequests(wait)),
-        RefreshError::GateUnknown => errors.unavailable(),
+        RefreshError::PolicyUnknown => errors.unavailable(),
         RefreshError::Unavailable(failure) => {
             tracing::error!(
                 dependency = failure.dependency(), error = ?failure,

@@ -7,22 +7,25 @@
 //! its redirect URI is a web site, the user sees a page with a link instead, so that the server is
 //! no open redirector (OAuth 2.1).
 
+mod parameters;
+
 use std::time::Duration;
 
 use platform::fetch::Unreachable;
 use serde::{Deserialize, Serialize};
 
-use super::{
+use self::parameters::{Parameters, Twice};
+use crate::{
     audit::RequestInfo,
     client::{self, Client, ClientError, ClientId, ClientKind},
     display_name::DisplayName,
     pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
-    pkce::Challenge,
+    pkce::{Challenge, PkceError},
     redirect_uri::{self, Destination},
     resource,
     scope::{ScopeList, Scopes},
+    server::Server,
 };
-use crate::server::Server;
 
 /// The maximum size of a query: the longest `state` and redirect URI, percent-encoded throughout,
 /// and the short parameters beside them.
@@ -284,8 +287,8 @@ fn check(
     )
     .map_err(|error| {
         Problem::request(match error {
-            super::pkce::PkceError::ChallengeMissing => "code_challenge is required",
-            super::pkce::PkceError::Method => "code_challenge_method must be S256",
+            PkceError::ChallengeMissing => "code_challenge is required",
+            PkceError::Method => "code_challenge_method must be S256",
             _ => "code_challenge must be 43 characters of base64url without padding",
         })
     })?;
@@ -395,59 +398,4 @@ impl Problem {
 /// the receiving side.
 fn is_returnable(state: &str) -> bool {
     !state.chars().any(char::is_control)
-}
-
-struct Parameters<'a>(&'a [(String, String)]);
-
-/// A parameter occurs more than once.
-struct Twice;
-
-impl<'a> Parameters<'a> {
-    /// Returns the approximate length of the query, in bytes, without percent-encoding, which only
-    /// makes it longer.
-    fn bytes(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum()
-    }
-
-    fn all(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Returns the values of a parameter. An empty value counts as omitted (RFC 6749 section 3.1).
-    fn given(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all(name).filter(|it| !it.is_empty())
-    }
-
-    fn first(&self, name: &'a str) -> Option<&'a str> {
-        self.given(name).next()
-    }
-
-    /// Returns the value of a parameter that may occur once. An empty value counts as omitted.
-    fn one(&self, name: &'a str) -> Result<Option<&'a str>, Twice> {
-        let mut values = self.all(name);
-        let first = values.next();
-        if values.next().is_some() {
-            return Err(Twice);
-        }
-        Ok(first.filter(|it| !it.is_empty()))
-    }
-
-    /// Returns whether any parameter that may occur once occurs more often. Several `resource`
-    /// parameters are allowed, and checked together.
-    fn repeat_anything(&self) -> bool {
-        const ONCE: [&str; 11] = [
-            "client_id",
-            "redirect_uri",
-            "state",
-            "response_type",
-            "response_mode",
-            "scope",
-            "code_challenge",
-            "code_challenge_method",
-            "prompt",
-            "request",
-            "request_uri",
-        ];
-        ONCE.iter().any(|it| self.one(it).is_err())
-    }
 }

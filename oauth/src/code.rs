@@ -66,9 +66,6 @@ pub struct NewCode {
     pub client: ClientId,
     /// The redirect URI that the code is sent to, exactly as the client sent or registered it.
     pub redirect_uri: String,
-    /// Whether the authorization request contained the redirect URI. `false`: it was taken from the
-    /// client's registration.
-    pub redirect_uri_was_sent: bool,
     /// The PKCE code challenge.
     pub challenge: Challenge,
     /// The scope that the user approved.
@@ -90,8 +87,9 @@ pub struct Redemption<'a> {
     pub code: &'a str,
     /// The verifier.
     pub verifier: &'a str,
-    /// The `redirect_uri` of the token request, if present. OAuth 2.1 no longer uses it, and RFC
-    /// 6749 requires it only if the authorization request contained it (section 4.1.3).
+    /// The `redirect_uri` of the token request. If present, it must be the one that the code was
+    /// sent to. RFC 6749 (section 4.1.3) requires it if the authorization request contained it;
+    /// OAuth 2.1 does not.
     pub redirect_uri: Option<&'a str>,
     /// The `resource` parameters (RFC 8707). An empty list means this server's MCP endpoint.
     pub resource: &'a [&'a str],
@@ -129,7 +127,7 @@ pub async fn issue(server: &Server, new: NewCode) -> Result<PlainCode, Failure> 
         client_id: new.client,
         user_sub: new.user.as_str().to_owned(),
         redirect_uri: new.redirect_uri,
-        redirect_uri_was_sent: new.redirect_uri_was_sent,
+        redirect_uri_was_sent: true,
         code_challenge: new.challenge.0.to_vec(),
         scope: new.scope.to_string(),
         resource: server.settings().public_url.mcp(),

@@ -112,17 +112,9 @@ pub(super) struct Request {
     pub(super) client_kind: ClientKind,
     /// The redirect URI, exactly as the client sent or registered it.
     pub(super) redirect_uri: String,
-    /// Whether the request contained the redirect URI. `false`: it was taken from the client's
-    /// registration. Older instances do not write this field; they require the parameter.
-    #[serde(default = "yes")]
-    pub(super) redirect_uri_was_sent: bool,
     pub(super) challenge: Challenge,
     pub(super) scope: Scopes,
     pub(super) state: Option<String>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// A pending authorization that waits for the user's consent.
@@ -151,15 +143,16 @@ pub async fn begin(
     request: &RequestInfo,
 ) -> Result<Begun, AuthorizeError> {
     let parameters = Parameters(pairs);
-    let (client, target) = identify(server, &parameters, request).await?;
+    let (client, redirect_uri) = identify(server, &parameters, request).await?;
     // From here on, errors are sent to the client.
-    let (asked, optional) = check(server, &client, &target, &parameters).map_err(|problem| {
-        tracing::info!(
-            client = %client.id, error = problem.error, request_id = request.id,
-            "Refused an authorization request: {}", problem.description
-        );
-        problem.tell(server, &client, &target.uri, &parameters)
-    })?;
+    let (asked, optional) =
+        check(server, &client, &redirect_uri, &parameters).map_err(|problem| {
+            tracing::info!(
+                client = %client.id, error = problem.error, request_id = request.id,
+                "Refused an authorization request: {}", problem.description
+            );
+            problem.tell(server, &client, &redirect_uri, &parameters)
+        })?;
     if server.provider().is_none() {
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
@@ -191,19 +184,12 @@ pub(super) fn error_uri(
     redirect_uri::with_answer(redirect_uri, answer)
 }
 
-/// The redirect URI of a request.
-struct Target {
-    uri: String,
-    /// Whether the request contains it.
-    was_sent: bool,
-}
-
 /// Determines the client and its redirect URI. Errors in this part must not be sent by a redirect.
 async fn identify(
     server: &Server,
     parameters: &Parameters<'_>,
     request: &RequestInfo,
-) -> Result<(Client, Target), AuthorizeError> {
+) -> Result<(Client, String), AuthorizeError> {
     let page = |error| AuthorizeError::Page(error);
     if parameters.bytes() > MAX_QUERY_BYTES {
         return Err(page(PageError::Request("The request is too long.")));
@@ -224,22 +210,22 @@ async fn identify(
         ClientError::TooMany(wait) => page(PageError::TooManyDocuments(wait)),
         ClientError::Unavailable => AuthorizeError::Unavailable,
     })?;
-    let target = target(&client, redirect_uri).map_err(page)?;
-    Ok((client, target))
+    let redirect_uri = choose_redirect_uri(&client, redirect_uri).map_err(page)?;
+    Ok((client, redirect_uri))
 }
 
 /// Determines the redirect URI of a request: the one that it contains, or else the client's only
 /// registered one (RFC 6749, section 3.1.2.3).
-fn target(client: &Client, redirect_uri: Option<&str>) -> Result<Target, PageError> {
+fn choose_redirect_uri(client: &Client, redirect_uri: Option<&str>) -> Result<String, PageError> {
     match (redirect_uri, client.redirect_uris.as_slice()) {
         (Some(uri), registered) if registered.iter().any(|it| it.matches(uri)) => {
-            Ok(Target { uri: uri.to_owned(), was_sent: true })
+            Ok(uri.to_owned())
         }
         (Some(_), _) => {
             tracing::info!(client = %client.id, "Refused an unregistered redirect URI");
             Err(PageError::RedirectUri)
         }
-        (None, [only]) => Ok(Target { uri: only.as_str().to_owned(), was_sent: false }),
+        (None, [only]) => Ok(only.as_str().to_owned()),
         (None, _) => Err(PageError::Request(
             "It does not say where the answer goes (redirect_uri), and the app has registered \
              several addresses.",
@@ -252,7 +238,7 @@ fn target(client: &Client, redirect_uri: Option<&str>) -> Result<Target, PageErr
 fn check(
     server: &Server,
     client: &Client,
-    target: &Target,
+    redirect_uri: &str,
     parameters: &Parameters<'_>,
 ) -> Result<(Request, Scopes), Problem> {
     if parameters.repeat_anything() {
@@ -308,8 +294,7 @@ fn check(
         client: client.id.clone(),
         client_name: client.name.clone(),
         client_kind: client.kind.clone(),
-        redirect_uri: target.uri.clone(),
-        redirect_uri_was_sent: target.was_sent,
+        redirect_uri: redirect_uri.to_owned(),
         challenge,
         scope,
         state: state.map(str::to_owned),

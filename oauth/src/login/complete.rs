@@ -111,7 +111,6 @@ async fn store_and_issue(
                 NewCode {
                     client: asked.client.clone(),
                     redirect_uri: asked.redirect_uri.clone(),
-                    redirect_uri_was_sent: asked.redirect_uri_was_sent,
                     challenge: asked.challenge,
                     scope: asked.scope.clone(),
                     user,

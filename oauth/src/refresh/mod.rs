@@ -3,7 +3,7 @@
 //!
 //! A response can be lost, and several processes can share one token, so a token that is presented
 //! twice has not always been stolen. An exchange is one transaction under a lock on the grant's
-//! row, and one of four cases ([`decide`]):
+//! row, and one of four cases ([`case::decide`]):
 //!
 //! | case | when | what happens |
 //! |---|---|---|
@@ -20,6 +20,9 @@
 //! **Case C deviates from the letter** of RFC 9700, which would treat it as a replay: losing a
 //! response for longer than [`GRACE`] is far more common than theft (a laptop that is closed at the
 //! wrong moment), and an attacker gains nothing by it: afterwards one of the two tokens is dead, so
+//! the next exchange by the other party still ends the grant.
+//!
+//! The access policy is rechecked before the exchange, outside of any lock.
 
 mod access_policy;
 mod case;

@@ -37,13 +37,14 @@ impl Dependencies {
         clock: Arc<dyn Clock>,
     ) -> Result<(mcp::Stores, Self), mcp::StoreError> {
         let Some(redis) = &config.redis else {
-            let stores = metrics::stores(mcp::Stores::in_memory(config.session_ttl), false);
+            let stores = mcp::Stores::in_memory(config.session_ttl);
+            let stores = metrics::stores(stores, Arc::clone(&clock), false);
             let given = Self::in_process(clock, Arc::clone(&stores.bus));
             return Ok((stores, given));
         };
         let connection = Connection::new(redis.url.expose(), &redis.prefix)?;
         let stores = mcp::Stores::in_redis(&connection, config.session_ttl)?;
-        let stores = metrics::stores(stores, true);
+        let stores = metrics::stores(stores, Arc::clone(&clock), true);
         let given = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
         Ok((stores, given))
     }

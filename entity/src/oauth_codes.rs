@@ -21,7 +21,8 @@ pub struct Model {
     /// Where the code was sent, exactly as the client gave it.
     #[sea_orm(column_type = "Text")]
     pub redirect_uri: String,
-    /// Whether the client gave it, rather than leaving it to its registration.
+    /// Not used: always `true`, and never read by any version. The column is required and has no
+    /// default, and earlier versions write it.
     pub redirect_uri_was_sent: bool,
     /// The challenge of PKCE: 32 bytes.
     pub code_challenge: Vec<u8>,

@@ -105,7 +105,7 @@ pub async fn disconnect_all(
 /// row of a blocked user is kept, because otherwise deleting the account would lift the block.
 ///
 /// A client that redeems a code at the same time locks the code first, and then the user
-/// ([`super::code::may_stay`]). So the codes are deleted first, then the user, and the grants are
+/// ([`users::lock_active`]). So the codes are deleted first, then the user, and the grants are
 /// revoked last: if the redemption was earlier, its grant is revoked here; if it is later, it does
 /// not find the user.
 pub async fn delete(

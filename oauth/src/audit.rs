@@ -67,7 +67,7 @@ pub enum Kind {
     /// A grant was revoked on request.
     GrantRevoked,
     /// The access policy no longer admits a user: all their grants were revoked.
-    GateClosed,
+    PolicyDenied,
     /// An operator blocked a user.
     UserBlocked,
     /// An operator unblocked a user.
@@ -104,7 +104,7 @@ impl Kind {
         Self::CodeReplayed,
         Self::RefreshReplayed,
         Self::GrantRevoked,
-        Self::GateClosed,
+        Self::PolicyDenied,
         Self::UserBlocked,
         Self::UserUnblocked,
         Self::AccountDeleted,
@@ -133,7 +133,7 @@ impl Kind {
             Self::CodeReplayed => "code_replayed",
             Self::RefreshReplayed => "refresh_replayed",
             Self::GrantRevoked => "grant_revoked",
-            Self::GateClosed => "gate_closed",
+            Self::PolicyDenied => "gate_closed",
             Self::UserBlocked => "user_blocked",
             Self::UserUnblocked => "user_unblocked",
             Self::AccountDeleted => "account_deleted",

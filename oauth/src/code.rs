@@ -23,14 +23,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     ClientId, GrantId,
     oauth_codes::{COLUMN, Column, Entity, Model},
-    oauth_grants, oauth_refresh_tokens, users,
+    oauth_grants, oauth_refresh_tokens,
 };
 use mcp::UserId;
 use platform::db::{self, Failure, Transaction};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QuerySelect as _, Set,
-    sea_query::{Expr, LockType},
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QuerySelect as _,
+    Set, sea_query::Expr,
 };
 
 use super::{
@@ -39,7 +38,7 @@ use super::{
     client::{self, Client},
     grant::{self, Reason, TokenSet},
     ids::uuid_at,
-    login::users as known_users,
+    login::users,
     pkce::{Challenge, Verifier},
     resource,
     revoke::{self, Ended},
@@ -67,9 +66,6 @@ pub struct NewCode {
     pub client: ClientId,
     /// The redirect URI that the code is sent to, exactly as the client sent or registered it.
     pub redirect_uri: String,
-    /// Whether the authorization request contained the redirect URI. `false`: it was taken from the
-    /// client's registration.
-    pub redirect_uri_was_sent: bool,
     /// The PKCE code challenge.
     pub challenge: Challenge,
     /// The scope that the user approved.
@@ -91,8 +87,9 @@ pub struct Redemption<'a> {
     pub code: &'a str,
     /// The verifier.
     pub verifier: &'a str,
-    /// The `redirect_uri` of the token request, if present. OAuth 2.1 no longer uses it, and RFC
-    /// 6749 requires it only if the authorization request contained it (section 4.1.3).
+    /// The `redirect_uri` of the token request. If present, it must be the one that the code was
+    /// sent to. RFC 6749 (section 4.1.3) requires it if the authorization request contained it;
+    /// OAuth 2.1 does not.
     pub redirect_uri: Option<&'a str>,
     /// The `resource` parameters (RFC 8707). An empty list means this server's MCP endpoint.
     pub resource: &'a [&'a str],
@@ -130,7 +127,7 @@ pub async fn issue(server: &Server, new: NewCode) -> Result<PlainCode, Failure> 
         client_id: new.client,
         user_sub: new.user.as_str().to_owned(),
         redirect_uri: new.redirect_uri,
-        redirect_uri_was_sent: new.redirect_uri_was_sent,
+        redirect_uri_was_sent: true,
         code_challenge: new.challenge.0.to_vec(),
         scope: new.scope.to_string(),
         resource: server.settings().public_url.mcp(),
@@ -240,8 +237,8 @@ impl Attempt<'_> {
                 return Err(RedeemError::InvalidGrant("the verifier is wrong once too often"));
             }
         }
-        if !may_stay(&transaction, &code.user_sub).await? {
-            return Err(RedeemError::InvalidGrant("the person was shut out"));
+        if !users::lock_active(&transaction, &code.user_sub).await? {
+            return Err(RedeemError::InvalidGrant("the user is blocked or deleted"));
         }
         if !delete(&transaction, &code).await? {
             return Err(RedeemError::InvalidGrant("somebody else was faster"));
@@ -316,7 +313,7 @@ impl Attempt<'_> {
             oauth_refresh_tokens::Entity::insert(first).exec_without_returning(transaction).await?;
         }
         if let Some(checked_at) = code.gate_checked_at {
-            grant::gate_was_open(transaction, &grant.user_sub, checked_at).await?;
+            grant::set_policy_checked_at(transaction, &grant.user_sub, checked_at).await?;
         }
         client::used(transaction, now, self.client).await?;
         let scope = self.server.settings().scopes.known(&grant.scope);
@@ -379,19 +376,4 @@ impl Attempt<'_> {
 async fn delete(transaction: &Transaction, code: &Model) -> Result<bool, Failure> {
     let deleted = Entity::delete_by_id(code.code_hash.clone()).exec(transaction).await?;
     Ok(deleted.rows_affected == 1)
-}
-
-/// Returns whether a user exists and is not blocked.
-pub(super) async fn may_come_in(db: &impl ConnectionTrait, user: &str) -> Result<bool, Failure> {
-    let person = users::Entity::find_by_id(user).one(db).await?;
-    Ok(known_users::may_use(person.as_ref()))
-}
-
-/// Returns whether a user exists and is not blocked, and locks the user's row against deletion
-/// until the transaction ends. If the user deletes the account while a client redeems a code,
-/// either the user's row is already gone, or the deletion waits until it can see, and revoke, the
-/// new grant.
-pub(super) async fn may_stay(transaction: &Transaction, user: &str) -> Result<bool, Failure> {
-    let person = users::Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
-    Ok(known_users::may_use(person.as_ref()))
 }

@@ -97,7 +97,7 @@ pub(super) fn mint(minter: &Minter, grant: &Model, scope: &Scopes) -> Result<Acc
 }
 
 /// Stores when the access policy last admitted a user. Never moves the time backwards.
-pub(super) async fn gate_was_open(
+pub(super) async fn set_policy_checked_at(
     db: &impl ConnectionTrait,
     user: &str,
     checked_at: DateTime<Utc>,

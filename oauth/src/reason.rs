@@ -18,7 +18,7 @@ pub enum Reason {
     /// The publisher of the client withdrew it.
     ClientGone,
     /// The access policy no longer admits the user.
-    Gate(DenialReason),
+    PolicyDenied(DenialReason),
     /// Its code was presented again.
     CodeReplay,
     /// One of its refresh tokens was presented again.
@@ -31,7 +31,7 @@ impl Reason {
     /// or if the user disconnects all apps.
     pub fn ends_all_access(self) -> bool {
         match self {
-            Self::Gate(_) | Self::AccountDeleted | Self::Blocked => true,
+            Self::PolicyDenied(_) | Self::AccountDeleted | Self::Blocked => true,
             Self::Client
             | Self::Person
             | Self::Operator
@@ -50,7 +50,7 @@ impl Reason {
             Self::Blocked => "blocked",
             Self::Operator => "operator",
             Self::ClientGone => "client_gone",
-            Self::Gate(_) => "gate",
+            Self::PolicyDenied(_) => "gate",
             Self::CodeReplay => "code_replay",
             Self::RefreshReplay => "refresh_replay",
         }
@@ -60,7 +60,7 @@ impl Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Gate(why) => write!(f, "gate: {why}"),
+            Self::PolicyDenied(why) => write!(f, "gate: {why}"),
             other => f.write_str(other.as_str()),
         }
     }

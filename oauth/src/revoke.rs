@@ -278,7 +278,7 @@ async fn revoke(
 /// same for all grants.
 fn event(revoked: &[Model], first: &Model, reason: Reason, request: &RequestInfo) -> Event {
     let kind = match reason {
-        Reason::Gate(_) => audit::Kind::GateClosed,
+        Reason::PolicyDenied(_) => audit::Kind::PolicyDenied,
         _ => audit::Kind::GrantRevoked,
     };
     let mut event = Event::new(kind, request);

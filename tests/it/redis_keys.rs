@@ -20,11 +20,10 @@ use tests::{
 const FORMATTED: [&str; 3] = ["format", "call", "session"];
 
 /// The kinds of keys that this leaves behind, at least.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 12] = [
     "ask",
     "call",
     "cimd",
-    "lead",
     "log",
     "meta",
     "oauth:gh",
@@ -60,13 +59,12 @@ async fn sign_in(cluster: &Cluster) {
     browser.at(cluster.web(1)).to_callback(&client_app.asks()).await;
 }
 
-/// A document is kept, and another one is being fetched. That needs a host with TLS otherwise.
+/// Keeps a client metadata document. Fetching one would need a host with TLS.
 async fn fetch(url: &str) {
     let connection = Connection::new(url, &fresh_prefix()).expect("the URL is good");
     let stores = Stores::in_redis(&connection, Duration::from_mins(1)).expect("the URL is good");
     let given = Dependencies::in_redis(Arc::new(SystemClock), stores.bus, &connection);
     given.oauth.documents.put("https://a.example/x", b"{}".to_vec(), Duration::from_mins(1)).await;
-    assert!(given.oauth.documents.lead("https://a.example/y", Duration::from_mins(1)).await);
 }
 
 /// What a key is for.
@@ -82,7 +80,6 @@ fn kind(key: &str) -> String {
         ["oauth", kind, _] => format!("oauth:{kind}"),
         ["rl", _bucket, _] => "rl".to_owned(),
         ["cimd", _] => "cimd".to_owned(),
-        ["cimd", _, "lead"] => "lead".to_owned(),
         ["sessions", ..] => "sessions".to_owned(),
         ["catalog"] => "catalog".to_owned(),
         _ => panic!("nobody knows what {key} is for"),

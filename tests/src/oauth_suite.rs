@@ -26,7 +26,6 @@ pub async fn run(one: &Stores, other: &Stores, clock: &MockClock) {
     several_are_taken_together_or_not_at_all(&*one.limiter, &*other.limiter).await;
     many_at_once_get_no_more_than_there_is(&*one.limiter, &*other.limiter).await;
     a_document_is_kept_for_its_time(&*one.documents, &*other.documents, clock).await;
-    one_fetches_at_a_time(&*one.documents, &*other.documents).await;
 }
 
 fn key(name: &str) -> Key {
@@ -129,20 +128,4 @@ async fn a_document_is_kept_for_its_time(
     assert_eq!(other.get("https://a.example/y").await, None);
     clock.advance(ttl);
     assert_eq!(other.get("https://a.example/x").await, None);
-}
-
-async fn one_fetches_at_a_time(one: &dyn Documents, other: &dyn Documents) {
-    let lease = Duration::from_mins(1);
-    for round in 0..20 {
-        let document = format!("https://a.example/{round}");
-        let racers = (0..RACERS).map(|it| if it % 2 == 0 { one } else { other });
-        let tries = join_all(racers.map(|it| it.lead(&document, lease))).await;
-        assert_eq!(tries.into_iter().filter(|it| *it).count(), 1, "one leads");
-    }
-    let document = "https://a.example/led";
-    assert!(other.lead(document, lease).await);
-    assert!(!one.lead(document, lease).await);
-    assert!(one.lead("https://a.example/another", lease).await);
-    other.resign(document).await;
-    assert!(one.lead(document, lease).await, "the right was given back");
 }

@@ -9,9 +9,9 @@ use mcp::{
     ClientAnswer, ClientCapabilities, LogLevel, ProtocolVersion, RequestId, UserId,
     job::JobId,
     store::{
-        Answered, CatalogDigest, MAX_EVENTS, MAX_SESSIONS_PER_USER, MAX_STREAM_BYTES,
-        MAX_SUBSCRIPTION_BYTES, Mark, OpenQuestion, Received, Session, SessionId, Signal,
-        StoredCall, Stores, StreamId, StreamKey, Topic, Writer,
+        Answered, CatalogDigest, DeletedSession, MAX_EVENTS, MAX_SESSIONS_PER_USER,
+        MAX_STREAM_BYTES, MAX_SUBSCRIPTION_BYTES, Mark, OpenQuestion, Received, Session, SessionId,
+        Signal, StoredCall, Stores, StreamId, StreamKey, Topic, Writer,
     },
 };
 
@@ -140,9 +140,11 @@ async fn sessions_live_and_end<P: Future<Output = ()>>(
         None,
         "an idle session expires"
     );
-    assert!(sessions.delete(&ada(), &kept).await.expect("delete"));
-    assert!(
-        !sessions.delete(&ada(), &kept).await.expect("delete"),
+    let deleted = sessions.delete(&ada(), &kept).await.expect("delete");
+    assert_eq!(deleted, Some(DeletedSession { began: session("test:ada").began }));
+    assert_eq!(
+        sessions.delete(&ada(), &kept).await.expect("delete"),
+        None,
         "the second delete finds nothing"
     );
     assert_eq!(sessions.load(&ada(), &kept).await.expect("load"), None);
@@ -514,7 +516,7 @@ async fn the_longest_idle_session_makes_room<P: Future<Output = ()>>(
     let bobs = UserId::new("test:bob");
     assert!(sessions.load(&bobs, &other).await.expect("load").is_some(), "one person's only");
 
-    assert!(sessions.delete(&ada(), &theirs[9]).await.expect("delete"));
+    assert!(sessions.delete(&ada(), &theirs[9]).await.expect("delete").is_some());
     let evicted = sessions.create(&SessionId::random(), &fifth).await.expect("create");
     assert_eq!(evicted, [], "an ended session makes room, too");
 }

@@ -8,13 +8,13 @@ use mcp::{
     Bus, Signal, StoreError, Stores, UserId,
     job::JobId,
     store::{
-        Answered, CatalogDigest, EventNumber, Mark, OpenQuestion, Orphan, Page, Questions, Session,
-        SessionId, Sessions, StoredCall, StreamId, StreamKey, StreamLog, Subscription, Topic,
-        Writer,
+        Answered, CatalogDigest, DeletedSession, EventNumber, Mark, OpenQuestion, Orphan, Page,
+        Questions, Session, SessionId, Sessions, StoredCall, StreamId, StreamKey, StreamLog,
+        Subscription, Topic, Writer,
     },
 };
 use oauth::limits::{Bucket, Limiter, Verdict};
-use platform::clock::{Clock as _, SystemClock};
+use platform::clock::Clock;
 use tokio::time::Instant;
 
 use super::{
@@ -22,12 +22,12 @@ use super::{
     MCP_STREAM_EVENTS, RATE_LIMIT_DECISIONS, REDIS_OPERATION_DURATION,
 };
 
-/// Wraps the stores in decorators that record metrics. The duration of sessions is measured with
-/// the system clock. `remote`: whether each operation is a round trip whose duration is worth
-/// recording.
-pub fn stores(stores: Stores, remote: bool) -> Stores {
+/// Wraps the stores in decorators that record metrics. `clock`: for the duration of sessions.
+/// `remote`: whether each operation is a round trip whose duration is worth recording.
+pub fn stores(stores: Stores, clock: Arc<dyn Clock>, remote: bool) -> Stores {
+    let sessions = Observed { inner: stores.sessions, remote };
     Stores {
-        sessions: Arc::new(Observed { inner: stores.sessions, remote }),
+        sessions: Arc::new(ObservedSessions { sessions, clock }),
         questions: Arc::new(Observed { inner: stores.questions, remote }),
         log: Arc::new(Observed { inner: stores.log, remote }),
         bus: Arc::new(Observed { inner: stores.bus, remote }),
@@ -66,14 +66,20 @@ fn number(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
+struct ObservedSessions {
+    sessions: Observed<dyn Sessions>,
+    clock: Arc<dyn Clock>,
+}
+
 #[async_trait]
-impl Sessions for Observed<dyn Sessions> {
+impl Sessions for ObservedSessions {
     async fn create(
         &self,
         id: &SessionId,
         session: &Session,
     ) -> Result<Vec<SessionId>, StoreError> {
-        let evicted = self.timed("session_create", self.inner.create(id, session)).await?;
+        let evicted =
+            self.sessions.timed("session_create", self.sessions.inner.create(id, session)).await?;
         MCP_SESSIONS.increment(["created"]);
         for _ in &evicted {
             MCP_SESSIONS.increment(["evicted"]);
@@ -82,7 +88,8 @@ impl Sessions for Observed<dyn Sessions> {
     }
 
     async fn load(&self, user: &UserId, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        let session = self.timed("session_load", self.inner.load(user, id)).await?;
+        let session =
+            self.sessions.timed("session_load", self.sessions.inner.load(user, id)).await?;
         if session.is_none() {
             MCP_SESSIONS.increment(["unknown"]);
         }
@@ -90,28 +97,32 @@ impl Sessions for Observed<dyn Sessions> {
     }
 
     async fn set_log_level(&self, id: &SessionId, level: mcp::LogLevel) -> Result<(), StoreError> {
-        self.timed("session_set", self.inner.set_log_level(id, level)).await
+        self.sessions.timed("session_set", self.sessions.inner.set_log_level(id, level)).await
     }
 
     async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError> {
-        self.timed("session_set", self.inner.set_catalog(id, catalog)).await
+        self.sessions.timed("session_set", self.sessions.inner.set_catalog(id, catalog)).await
     }
 
     async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError> {
-        self.timed("session_subscribe", self.inner.subscribe(id, uri)).await
+        self.sessions.timed("session_subscribe", self.sessions.inner.subscribe(id, uri)).await
     }
 
     async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError> {
-        self.timed("session_unsubscribe", self.inner.unsubscribe(id, uri)).await
+        self.sessions.timed("session_unsubscribe", self.sessions.inner.unsubscribe(id, uri)).await
     }
 
-    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
-        let session = self.inner.load(user, id).await?;
-        let deleted = self.timed("session_delete", self.inner.delete(user, id)).await?;
-        if deleted {
+    async fn delete(
+        &self,
+        user: &UserId,
+        id: &SessionId,
+    ) -> Result<Option<DeletedSession>, StoreError> {
+        let deleting = self.sessions.inner.delete(user, id);
+        let deleted = self.sessions.timed("session_delete", deleting).await?;
+        if let Some(DeletedSession { began }) = deleted {
             MCP_SESSIONS.increment(["deleted"]);
-            if let Some(began) = session.and_then(|it| it.began) {
-                let lasted = SystemClock.now().timestamp().saturating_sub(began);
+            if let Some(began) = began {
+                let lasted = self.clock.now().timestamp().saturating_sub(began);
                 let lasted = u64::try_from(lasted).unwrap_or(0);
                 MCP_SESSION_DURATION.observe([], Duration::from_secs(lasted));
             }
@@ -313,5 +324,92 @@ impl Limiter for ObservedLimiter {
         let word = if verdict.is_allowed() { "allowed" } else { "refused" };
         RATE_LIMIT_DECISIONS.increment([bucket.name, word]);
         verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use mcp::LogLevel;
+    use platform::clock::SystemClock;
+
+    use super::*;
+
+    /// Sessions that note which operations they are asked for. Every session exists.
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<&'static str>>);
+
+    impl Noted {
+        fn note(&self, operation: &'static str) {
+            self.0.lock().unwrap().push(operation);
+        }
+    }
+
+    #[async_trait]
+    impl Sessions for Noted {
+        async fn create(
+            &self,
+            _id: &SessionId,
+            _session: &Session,
+        ) -> Result<Vec<SessionId>, StoreError> {
+            self.note("create");
+            Ok(Vec::new())
+        }
+
+        async fn load(
+            &self,
+            _user: &UserId,
+            _id: &SessionId,
+        ) -> Result<Option<Session>, StoreError> {
+            self.note("load");
+            Ok(None)
+        }
+
+        async fn set_log_level(&self, _id: &SessionId, _level: LogLevel) -> Result<(), StoreError> {
+            self.note("set_log_level");
+            Ok(())
+        }
+
+        async fn set_catalog(
+            &self,
+            _id: &SessionId,
+            _catalog: &CatalogDigest,
+        ) -> Result<(), StoreError> {
+            self.note("set_catalog");
+            Ok(())
+        }
+
+        async fn subscribe(&self, _id: &SessionId, _uri: &str) -> Result<bool, StoreError> {
+            self.note("subscribe");
+            Ok(true)
+        }
+
+        async fn unsubscribe(&self, _id: &SessionId, _uri: &str) -> Result<(), StoreError> {
+            self.note("unsubscribe");
+            Ok(())
+        }
+
+        async fn delete(
+            &self,
+            _user: &UserId,
+            _id: &SessionId,
+        ) -> Result<Option<DeletedSession>, StoreError> {
+            self.note("delete");
+            Ok(Some(DeletedSession { began: Some(0) }))
+        }
+    }
+
+    #[tokio::test]
+    async fn deleting_a_session_issues_no_read() {
+        let noted = Arc::new(Noted::default());
+        let inner = Stores {
+            sessions: Arc::clone(&noted) as Arc<dyn Sessions>,
+            ..Stores::in_memory(Duration::from_mins(1))
+        };
+        let observed = stores(inner, Arc::new(SystemClock), true);
+        let user = UserId::new("test:ada");
+        observed.sessions.delete(&user, &SessionId::random()).await.unwrap();
+        assert_eq!(*noted.0.lock().unwrap(), ["delete"]);
     }
 }

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(session_of("mcp:{abc}:log:get"), Some(("abc", "log")));
         assert_eq!(session_of("mcp:{abc}:session"), Some(("abc", "session")));
         assert_eq!(session_of("sessions:github:1"), None);
-        let kinds = ["sessions:github:1", "rl:calls:x", "oauth:pend:x", "cimd:x:lead", "catalog"];
+        let kinds = ["sessions:github:1", "rl:calls:x", "oauth:pend:x", "cimd:x", "catalog"];
         assert_eq!(kinds.map(kind_of), ["sessions", "rl:calls", "oauth:pend", "cimd", "catalog"]);
         assert_eq!(person(r#"1{"user":"github:1"}"#).as_deref(), Some("github:1"));
         assert_eq!(escaped("a*b:"), r"a\*b:");

@@ -179,7 +179,7 @@ async fn while_github_is_away_the_last_answer_holds_for_a_day() {
     world.clock.advance(Duration::from_secs(20));
     for _ in 0..2 {
         let refused = refresh(&world.app, &client, &token).await;
-        assert!(matches!(refused, Err(RefreshError::GateUnknown)), "{refused:?}");
+        assert!(matches!(refused, Err(RefreshError::PolicyUnknown)), "{refused:?}");
     }
     // Nothing was lost: once GitHub answers, all goes on.
     world.github.answer(octocat);

@@ -26,8 +26,8 @@ pub use self::{
     fanout::{Fanout, Received, Subscription},
     questions::{Answered, OpenQuestion, Questions},
     sessions::{
-        MAX_SESSIONS_PER_USER, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session,
-        Sessions,
+        DeletedSession, MAX_SESSIONS_PER_USER, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS,
+        MAX_URI_BYTES, Session, Sessions,
     },
     signal::{Signal, Topic},
     stream_log::{MAX_EVENTS, MAX_STREAM_BYTES, Mark, Orphan, Page, STREAM_TTL, StreamLog},

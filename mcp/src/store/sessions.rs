@@ -38,6 +38,13 @@ pub struct Session {
     pub began: Option<i64>,
 }
 
+/// What is known of a session that was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeletedSession {
+    /// [`Session::began`]. `None` also if the record is of a format that this version cannot read.
+    pub began: Option<i64>,
+}
+
 /// The maximum number of subscriptions of a session. Bounds the size of a session record.
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 
@@ -73,6 +80,10 @@ pub trait Sessions: Send + Sync {
     async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError>;
     /// Removes a subscription.
     async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError>;
-    /// Deletes a session of a user and its waiting calls. `false`: it did not exist.
-    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError>;
+    /// Deletes a session of a user and its waiting calls. `Ok(None)`: it did not exist.
+    async fn delete(
+        &self,
+        user: &UserId,
+        id: &SessionId,
+    ) -> Result<Option<DeletedSession>, StoreError>;
 }

@@ -1,19 +1,16 @@
-//! Dependencies of fetching client metadata documents, and the fetches in progress.
+//! Dependencies of fetching client metadata documents, and the lookups in progress.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
+use moka::future::Cache;
 use platform::fetch::Fetcher;
-use tokio::sync::OnceCell;
 
 use super::{known::KnownDocuments, store::Documents};
-use crate::{
-    client::{ClientError, Metadata},
-    redirect_uri::Schemes,
-};
+use crate::{client::Metadata, redirect_uri::Schemes};
+
+/// The maximum number of lookups whose result concurrent requests share. Above it, requests may
+/// look up the same document more than once.
+const MAX_LOOKUPS: u64 = 2_000;
 
 /// Dependencies of fetching documents, shared by all clones of a server.
 pub(crate) struct Fetching {
@@ -21,7 +18,9 @@ pub(crate) struct Fetching {
     pub(super) documents: Arc<dyn Documents>,
     /// Documents to use while their hosts cannot be reached.
     pub(super) built_in: KnownDocuments,
-    pub(super) flights: Mutex<HashMap<String, Weak<Flight>>>,
+    /// The lookups of this instance, by URL. A result expires immediately: only requests that wait
+    /// for the same lookup share it. [`Documents`] is what keeps documents.
+    pub(super) lookups: Cache<String, Found>,
 }
 
 impl Fetching {
@@ -32,18 +31,9 @@ impl Fetching {
         schemes: &Schemes,
     ) -> Self {
         let built_in = KnownDocuments::built_in(own_host, schemes);
-        Self { fetcher, documents, built_in, flights: Mutex::default() }
-    }
-
-    pub(super) fn flight(&self, key: &str) -> Arc<Flight> {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(key).and_then(Weak::upgrade) {
-            return flight;
-        }
-        flights.retain(|_, it| it.strong_count() > 0);
-        let flight = Arc::new(Flight::new());
-        flights.insert(key.to_owned(), Arc::downgrade(&flight));
-        flight
+        let lookups =
+            Cache::builder().max_capacity(MAX_LOOKUPS).time_to_live(Duration::ZERO).build();
+        Self { fetcher, documents, built_in, lookups }
     }
 }
 
@@ -61,6 +51,3 @@ pub(super) enum Found {
     /// The snapshot of an earlier document, because a newer one could not be fetched.
     Snapshot(Metadata),
 }
-
-/// One fetch that several requests wait for.
-pub(super) type Flight = OnceCell<Result<Found, ClientError>>;

@@ -3,8 +3,8 @@
 //! The sender of a request chooses the URL, so the fetch must not give access to the internal
 //! network (SSRF), nor be usable to attack third parties: the URL is validated by [`MetadataUrl`],
 //! the connection by [`platform::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; each
-//! document is fetched by one request at a time, across all instances, and there is a rate limit
-//! per host and in total.
+//! instance fetches a document for one request at a time, and there is a rate limit per host and in
+//! total, across all instances.
 //!
 //! A valid document is cached as long as its header allows, within bounds; a failure is not. Some
 //! documents are never fetched: those that the operator has configured, and all of them if fetching
@@ -18,7 +18,7 @@ mod fetching;
 mod known;
 mod store;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -29,7 +29,7 @@ pub use known::KnownDocuments;
 pub use platform::fetch::{Resolver, SystemResolver};
 use platform::{
     db::Failure,
-    fetch::{Bounds, FetchError, Unreachable},
+    fetch::{Bounds, FetchError},
 };
 use reqwest::StatusCode;
 use sea_orm::{
@@ -37,8 +37,6 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, OnConflict, Query},
 };
 pub use store::{Documents, InProcess};
-use tokio::time::Instant;
-use tracing::Instrument as _;
 
 pub(crate) use self::fetching::Fetching;
 use self::{
@@ -64,9 +62,6 @@ pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The bounds of one fetch.
 const BOUNDS: Bounds =
     Bounds { time: FETCH_TIMEOUT, bytes: MAX_DOCUMENT_BYTES, accept: "application/json" };
-
-/// The interval at which an instance checks whether another one has fetched the document.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Finds the client of a URL. Uses the configured or cached document, or fetches it, and stores a
 /// snapshot. While no newer document can be fetched, the snapshot of one that was fetched within
@@ -185,55 +180,24 @@ fn gone_mark(url: &MetadataUrl) -> String {
 }
 
 /// Returns the metadata of a document: cached if its header allows, otherwise fetched if possible.
+/// Concurrent requests of this instance share one lookup and its outcome, success or failure; the
+/// next request after that looks it up again. If the request that runs the lookup is canceled,
+/// another one that waits runs it again.
 async fn document(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
     let fetching = server.fetching();
-    let key = url.as_str();
-    if let Some(kept) = kept(fetching, key).await {
-        return Ok(Found::Document(kept));
-    }
-    // Concurrent requests share the outcome, success or failure; the next request after that
-    // fetches again.
-    let flight = fetching.flight(key);
-    flight
-        .get_or_init(|| async {
-            // In its own task: the request that started it may be canceled while others wait.
-            let (server, url) = (server.clone(), url.clone());
-            tokio::spawn(async move { lead_or_follow(&server, &url).await }.in_current_span())
-                .await
-                .unwrap_or(Err(ClientError::Unavailable))
-        })
-        .await
-        .clone()
+    let lookup = async {
+        match kept(fetching, url.as_str()).await {
+            Some(metadata) => Ok(Found::Document(metadata)),
+            None => fetch_and_keep(server, url).await,
+        }
+    };
+    let found = fetching.lookups.try_get_with_by_ref(url.as_str(), lookup).await;
+    found.map_err(Arc::unwrap_or_clone)
 }
 
 async fn kept(fetching: &Fetching, key: &str) -> Option<Metadata> {
     let value = fetching.documents.get(key).await?;
     serde_json::from_slice(&value).ok()
-}
-
-/// Fetches a document on one instance, while the others wait for it in the store. If the fetch
-/// fails, the next instance tries.
-async fn lead_or_follow(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
-    let fetching = server.fetching();
-    let key = url.as_str();
-    let patience = Instant::now() + FETCH_TIMEOUT;
-    while !fetching.documents.lead(key, FETCH_TIMEOUT).await {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        if let Some(kept) = kept(fetching, key).await {
-            return Ok(Found::Document(kept));
-        }
-        if Instant::now() >= patience {
-            let stored = stored(server, url).await?;
-            let late = Problem::Fetch(FetchError::Unreachable(Unreachable::TimedOut));
-            return stand_in(server, url, stored, late).await;
-        }
-    }
-    let fetched = match kept(fetching, key).await {
-        Some(kept) => Ok(Found::Document(kept)),
-        None => fetch_and_keep(server, url).await,
-    };
-    fetching.documents.resign(key).await;
-    fetched
 }
 
 /// The rate limits that a fetch is counted against.

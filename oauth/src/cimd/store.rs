@@ -10,10 +10,9 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use platform::clock::Clock;
-use tokio::time::Instant;
 
-/// A store of documents that instances share, with locks so that one instance fetches a document at
-/// a time. Best effort: when the store is unavailable, each instance fetches documents itself.
+/// A store of documents that instances share. Best effort: when the store is unavailable, each
+/// instance fetches documents itself.
 #[async_trait]
 pub trait Documents: Send + Sync + fmt::Debug {
     /// Returns the value of a key. `None`: there is none, it has expired, or the store is
@@ -22,13 +21,6 @@ pub trait Documents: Send + Sync + fmt::Debug {
 
     /// Stores a value for `ttl`.
     async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration);
-
-    /// Acquires the lock for fetching a document. Returns whether the caller has it. The lock
-    /// expires after `lease`. Returns `true` if the store is unavailable.
-    async fn lead(&self, key: &str, lease: Duration) -> bool;
-
-    /// Releases the lock, if the caller still has it.
-    async fn resign(&self, key: &str);
 }
 
 /// The maximum number of documents in the store of this process, of at most
@@ -42,13 +34,12 @@ type Kept = HashMap<String, (DateTime<Utc>, Vec<u8>)>;
 pub struct InProcess {
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,
-    leaders: Mutex<HashMap<String, Instant>>,
 }
 
 impl InProcess {
     /// Creates an empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, kept: Mutex::default(), leaders: Mutex::default() }
+        Self { clock, kept: Mutex::default() }
     }
 }
 
@@ -71,22 +62,6 @@ impl Documents for InProcess {
             kept.clear();
         }
         kept.insert(key.to_owned(), (now + ttl, value));
-    }
-
-    async fn lead(&self, key: &str, lease: Duration) -> bool {
-        let now = Instant::now();
-        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        leaders.retain(|_, end| *end > now);
-        if leaders.contains_key(key) {
-            return false;
-        }
-        leaders.insert(key.to_owned(), now + lease);
-        true
-    }
-
-    async fn resign(&self, key: &str) {
-        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        leaders.remove(key);
     }
 }
 

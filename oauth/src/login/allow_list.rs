@@ -7,7 +7,7 @@
 //!
 //! During a deploy, the instances' lists differ. A user whom another instance has admitted since
 //! this one started may be on a newer list, so that decision is valid for as long as any other
-//! ([`GATE_RECHECK_AFTER`]).
+//! ([`POLICY_RECHECK_AFTER`]).
 
 use entity::{access_cutoffs, login_pins, users as users_table};
 use mcp::UserId;
@@ -24,7 +24,7 @@ use super::{
     users,
 };
 use crate::{
-    audit::RequestInfo, grant::Reason, refresh::GATE_RECHECK_AFTER, revoke, server::Server,
+    audit::RequestInfo, grant::Reason, refresh::POLICY_RECHECK_AFTER, revoke, server::Server,
 };
 
 /// The maximum number of users whose access one call of [`enforce`] ends.
@@ -61,7 +61,7 @@ async fn enforce_list_of(server: &Server, provider: &dyn IdentityProvider) -> Re
         .all(server.db())
         .await?;
     for sub in &unlisted {
-        let reason = Reason::Gate(DenialReason::NotListed);
+        let reason = Reason::PolicyDenied(DenialReason::NotListed);
         tracing::info!(user = sub, "Ending the access of {sub}, who is no longer on the list");
         revoke::user(server, &UserId::new(sub.as_str()), reason, &RequestInfo::none()).await?;
     }
@@ -100,7 +100,7 @@ fn asked_long_ago(server: &Server) -> Condition {
     Condition::any()
         .add(users_table::COLUMN.gate_checked_at.is_null())
         .add(users_table::COLUMN.gate_checked_at.lte(server.started_at()))
-        .add(users_table::COLUMN.gate_checked_at.lte(now - GATE_RECHECK_AFTER))
+        .add(users_table::COLUMN.gate_checked_at.lte(now - POLICY_RECHECK_AFTER))
 }
 
 /// Selects a cutoff since the user was last admitted: no access is left to end.

@@ -244,7 +244,7 @@ async fn end_access(server: &Server, user: &mcp::UserId, why: DenialReason, requ
     let ended = async {
         // A user without a row has no access to end.
         if users::get(server.db(), user).await?.is_some() {
-            revoke::user(server, user, Reason::Gate(why), request).await?;
+            revoke::user(server, user, Reason::PolicyDenied(why), request).await?;
         }
         Ok::<_, Failure>(())
     };

@@ -91,7 +91,7 @@ async fn store_and_issue(
     let transaction = db::begin(server.db()).await?;
     users::upsert(&transaction, now, sign_in).await?;
     let signed_in_at = access::issue_at(&transaction, now, &user).await?;
-    users::is_member_of(&transaction, &user, org.as_deref()).await?;
+    users::set_policy_org(&transaction, &user, org.as_deref()).await?;
     if let Some(checked_at) = gate_checked_at {
         users_table::Entity::update_many()
             .col_expr(users_table::Column::GateCheckedAt, Expr::value(checked_at))
@@ -111,7 +111,6 @@ async fn store_and_issue(
                 NewCode {
                     client: asked.client.clone(),
                     redirect_uri: asked.redirect_uri.clone(),
-                    redirect_uri_was_sent: asked.redirect_uri_was_sent,
                     challenge: asked.challenge,
                     scope: asked.scope.clone(),
                     user,

@@ -4,11 +4,11 @@
 use chrono::{DateTime, Utc};
 use entity::users::{ActiveModel, COLUMN, Column, Entity, Model};
 use mcp::UserId;
-use platform::db::Failure;
+use platform::db::{Failure, Transaction};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, ExprTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
-    sea_query::{Expr, Func, OnConflict, SimpleExpr},
+    sea_query::{Expr, Func, LockType, OnConflict, SimpleExpr},
 };
 
 /// The maximum number of users that [`named`] returns for a name. More than one is already rare.
@@ -72,7 +72,7 @@ pub(crate) async fn block(
 }
 
 /// Stores the organization in which the user's membership was found.
-pub(crate) async fn is_member_of(
+pub(crate) async fn set_policy_org(
     db: &impl ConnectionTrait,
     user: &UserId,
     org: Option<&str>,
@@ -103,8 +103,18 @@ pub fn is_blocked(user: &Model) -> bool {
 }
 
 /// Returns whether a user exists and is not blocked.
-pub(crate) fn may_use(user: Option<&Model>) -> bool {
-    user.is_some_and(|user| !is_blocked(user))
+pub(crate) async fn is_active(db: &impl ConnectionTrait, user: &str) -> Result<bool, Failure> {
+    let user = Entity::find_by_id(user).one(db).await?;
+    Ok(user.is_some_and(|user| !is_blocked(&user)))
+}
+
+/// Returns whether a user exists and is not blocked, and locks the user's row against deletion
+/// until the transaction ends. If the user deletes the account while a client redeems a code,
+/// either the user's row is already gone, or the deletion waits until it can see, and revoke, the
+/// new grant.
+pub(crate) async fn lock_active(transaction: &Transaction, user: &str) -> Result<bool, Failure> {
+    let user = Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
+    Ok(user.is_some_and(|user| !is_blocked(&user)))
 }
 
 /// The condition of [`is_blocked`], as SQL about a row of `users`.

@@ -1,5 +1,5 @@
-//! Client metadata documents, and the locks for fetching them. Documents can be fetched again, so
-//! failures are only logged: the instance then fetches them itself.
+//! Client metadata documents. They can be fetched again, so failures are only logged: the instance
+//! then fetches them itself.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,28 +7,22 @@ use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mcp::store::redis::Connection;
 use platform::clock::Clock;
-use redis::{FromRedisValue, Pipeline, Script};
+use redis::{FromRedisValue, Pipeline};
 use sha2::{Digest as _, Sha256};
 
-use super::{FORMAT, millis, unwrap, wrap};
+use super::{millis, unwrap, wrap};
 use crate::cimd::Documents;
 
 /// A store of documents that all instances share.
 pub struct KeptDocuments {
     connection: Connection,
     clock: Arc<dyn Clock>,
-    /// The name of this instance in fetch locks: its lock may have expired and passed to another
-    /// instance.
-    name: String,
-    resign: Script,
 }
 
 impl KeptDocuments {
     /// Creates a store that uses this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
-        let name = format!("{}{:032x}", char::from(FORMAT), rand::random::<u128>());
-        let resign = Script::new(include_str!("documents_resign.lua"));
-        Self { connection, clock, name, resign }
+        Self { connection, clock }
     }
 
     /// Builds the key from the hash of the document's URL, which may be long and is chosen by
@@ -36,10 +30,6 @@ impl KeptDocuments {
     fn key(&self, key: &str) -> String {
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(key));
         format!("{}cimd:{hash}", self.connection.prefix())
-    }
-
-    fn lead_key(&self, key: &str) -> String {
-        format!("{}:lead", self.key(key))
     }
 
     async fn run<T: FromRedisValue>(&self, command: &Pipeline) -> Option<T> {
@@ -68,31 +58,6 @@ impl Documents for KeptDocuments {
         let mut set = redis::pipe();
         set.cmd("SET").arg(self.key(key)).arg(value).arg("PX").arg(millis(ttl));
         self.run::<()>(&set).await;
-    }
-
-    async fn lead(&self, key: &str, lease: Duration) -> bool {
-        let mut set = redis::pipe();
-        set.cmd("SET").arg(self.lead_key(key)).arg(&self.name).arg("NX").arg("PX");
-        set.arg(millis(lease));
-        match self.connection.pipeline::<(bool,)>(&set).await {
-            Ok((leads,)) => leads,
-            Err(error) => {
-                tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "Could not lock the fetch of a client document; fetching it anyway: {error}"
-                );
-                true
-            }
-        }
-    }
-
-    async fn resign(&self, key: &str) {
-        let mut resign = self.resign.prepare_invoke();
-        resign.key(self.lead_key(key)).arg(&self.name);
-        if let Err(error) = self.connection.script::<()>(&resign).await {
-            // The lock expires.
-            tracing::debug!(error = %error, "Could not release a fetch lock; it expires: {error}");
-        }
     }
 }
 

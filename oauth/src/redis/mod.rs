@@ -10,7 +10,6 @@
 //! | `oauth:<kind>:<hash>` | one pending step of a sign-in, or a session | as requested, usually ten minutes |
 //! | `rl:<bucket>:<hash>` | the time up to which a key has used its quota | until then, at most the window |
 //! | `cimd:<hash>` | a client metadata document | as its header says, at most a day |
-//! | `cimd:<hash>:lead` | the instance that fetches the document | seconds |
 //!
 //! Expiry is decided by the service's clock, as for codes and tokens; the lifetimes in Redis only
 //! remove expired values.

@@ -131,8 +131,9 @@ async fn an_account_is_deleted_with_everything(world: World) {
     assert_eq!(oauth_grants::Entity::owned_by(ada.as_str()).count(db).await.unwrap(), 2);
 }
 
-/// Tables whose rows outlive an account: what happened, and from when on access is void.
-const KEPT: &[&str] = &["access_cutoffs", "oauth_audit"];
+/// Tables whose rows outlive an account: what happened, from when on access is void, and revoked grants,
+/// with which the later use of a stolen token is detected.
+const KEPT: &[&str] = &["access_cutoffs", "oauth_audit", "oauth_grants"];
 
 /// The number of a user's rows in every table with a column for its owner.
 async fn rows_of(db: &impl ConnectionTrait, user: &UserId) -> BTreeMap<String, i64> {

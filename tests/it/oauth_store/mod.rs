@@ -90,7 +90,6 @@ async fn agree(app: &App, client: &Client, person: &UserId) -> Issued {
     let new = NewCode {
         client: client.id.clone(),
         redirect_uri: REDIRECT_URI.to_owned(),
-        redirect_uri_was_sent: true,
         challenge: Challenge::of(&verifier),
         scope: notes::product().scopes().all(),
         user: person.clone(),

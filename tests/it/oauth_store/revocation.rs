@@ -187,7 +187,7 @@ async fn everything_of_a_person_or_a_client_can_be_revoked(world: World) {
     let on_its_way = agree(app, &one, &ada).await;
 
     let revoked =
-        revoke::user(app.oauth(), &ada, Reason::Gate(DenialReason::NotListed), &request())
+        revoke::user(app.oauth(), &ada, Reason::PolicyDenied(DenialReason::NotListed), &request())
             .await
             .unwrap();
     assert_eq!(revoked.len(), 2);
@@ -196,7 +196,7 @@ async fn everything_of_a_person_or_a_client_can_be_revoked(world: World) {
         assert!(!is_accepted(app, tokens).await);
     }
     assert!(is_accepted(app, &bobs[0]).await && is_accepted(app, &bobs[1]).await);
-    assert_eq!(told(app, Kind::GateClosed).await, 1);
+    assert_eq!(told(app, Kind::PolicyDenied).await, 1);
 
     let id = ClientId("one".to_owned());
     let revoked = revoke::client(app.oauth(), &id, Reason::Operator, &RequestInfo::none()).await;

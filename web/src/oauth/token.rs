@@ -214,7 +214,7 @@ async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet,
         }
         RefreshError::InvalidTarget(_) => invalid(ErrorCode::InvalidTarget, sentence(&error)),
         RefreshError::TooOften(wait) => ApiError::too_many_requests(wait),
-        RefreshError::GateUnknown => unavailable(),
+        RefreshError::PolicyUnknown => unavailable(),
         RefreshError::Unavailable(failure) => {
             tracing::error!(
                 dependency = failure.dependency(), error = ?failure,

@@ -6,7 +6,8 @@ use crate::{
     caller::UserId,
     id::SessionId,
     store::{
-        CatalogDigest, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, Session, Sessions, StoreError,
+        CatalogDigest, DeletedSession, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, Session,
+        Sessions, StoreError,
     },
     types::LogLevel,
 };
@@ -80,12 +81,17 @@ impl Sessions for Memory {
         Ok(())
     }
 
-    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        user: &UserId,
+        id: &SessionId,
+    ) -> Result<Option<DeletedSession>, StoreError> {
         let mut state = self.state();
         if state.sessions.get(id).is_some_and(|(session, _)| session.user != *user) {
-            return Ok(false);
+            return Ok(None);
         }
         state.calls.retain(|it| it.writer.key.session != *id);
-        Ok(state.sessions.remove(id).is_some())
+        let deleted = state.sessions.remove(id);
+        Ok(deleted.map(|(session, _)| DeletedSession { began: session.began }))
     }
 }

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     caller::UserId,
     store::{
-        CatalogDigest, MAX_SESSIONS_PER_USER, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, Session,
-        SessionId, Sessions, StoreError,
+        CatalogDigest, DeletedSession, MAX_SESSIONS_PER_USER, MAX_SUBSCRIPTION_BYTES,
+        MAX_SUBSCRIPTIONS, Session, SessionId, Sessions, StoreError,
     },
     types::LogLevel,
 };
@@ -147,12 +147,19 @@ impl Sessions for Redis {
         self.pipeline(&pipeline).await
     }
 
-    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        user: &UserId,
+        id: &SessionId,
+    ) -> Result<Option<DeletedSession>, StoreError> {
         let mut remove = redis::pipe();
         remove.zrem(self.sessions_key(user), stored_text(id.as_str())).ignore();
         let mut delete = self.scripts.session_delete.prepare_invoke();
-        delete.key(self.key(id, "session")).key(self.key(id, "waiting")).arg(self.key(id, "call:"));
-        let (deleted, ()) = tokio::try_join!(self.script(&delete), self.pipeline(&remove))?;
-        Ok(deleted)
+        delete.key(self.key(id, "session")).key(self.key(id, "waiting"));
+        delete.arg(self.key(id, "call:")).arg(FIXED);
+        let deleting = self.script::<(bool, Option<String>)>(&delete);
+        let ((existed, fixed), ()) = tokio::try_join!(deleting, self.pipeline(&remove))?;
+        let session = fixed.and_then(|fixed| read::<Session>(&fixed).ok());
+        Ok(existed.then(|| DeletedSession { began: session.and_then(|it| it.began) }))
     }
 }

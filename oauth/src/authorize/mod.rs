@@ -7,22 +7,25 @@
 //! its redirect URI is a web site, the user sees a page with a link instead, so that the server is
 //! no open redirector (OAuth 2.1).
 
+mod parameters;
+
 use std::time::Duration;
 
 use platform::fetch::Unreachable;
 use serde::{Deserialize, Serialize};
 
-use super::{
+use self::parameters::{Parameters, Twice};
+use crate::{
     audit::RequestInfo,
     client::{self, Client, ClientError, ClientId, ClientKind},
     display_name::DisplayName,
     pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
-    pkce::Challenge,
+    pkce::{Challenge, PkceError},
     redirect_uri::{self, Destination},
     resource,
     scope::{ScopeList, Scopes},
+    server::Server,
 };
-use crate::server::Server;
 
 /// The maximum size of a query: the longest `state` and redirect URI, percent-encoded throughout,
 /// and the short parameters beside them.
@@ -109,17 +112,9 @@ pub(super) struct Request {
     pub(super) client_kind: ClientKind,
     /// The redirect URI, exactly as the client sent or registered it.
     pub(super) redirect_uri: String,
-    /// Whether the request contained the redirect URI. `false`: it was taken from the client's
-    /// registration. Older instances do not write this field; they require the parameter.
-    #[serde(default = "yes")]
-    pub(super) redirect_uri_was_sent: bool,
     pub(super) challenge: Challenge,
     pub(super) scope: Scopes,
     pub(super) state: Option<String>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// A pending authorization that waits for the user's consent.
@@ -148,15 +143,16 @@ pub async fn begin(
     request: &RequestInfo,
 ) -> Result<Begun, AuthorizeError> {
     let parameters = Parameters(pairs);
-    let (client, target) = identify(server, &parameters, request).await?;
+    let (client, redirect_uri) = identify(server, &parameters, request).await?;
     // From here on, errors are sent to the client.
-    let (asked, optional) = check(server, &client, &target, &parameters).map_err(|problem| {
-        tracing::info!(
-            client = %client.id, error = problem.error, request_id = request.id,
-            "Refused an authorization request: {}", problem.description
-        );
-        problem.tell(server, &client, &target.uri, &parameters)
-    })?;
+    let (asked, optional) =
+        check(server, &client, &redirect_uri, &parameters).map_err(|problem| {
+            tracing::info!(
+                client = %client.id, error = problem.error, request_id = request.id,
+                "Refused an authorization request: {}", problem.description
+            );
+            problem.tell(server, &client, &redirect_uri, &parameters)
+        })?;
     if server.provider().is_none() {
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
@@ -188,19 +184,12 @@ pub(super) fn error_uri(
     redirect_uri::with_answer(redirect_uri, answer)
 }
 
-/// The redirect URI of a request.
-struct Target {
-    uri: String,
-    /// Whether the request contains it.
-    was_sent: bool,
-}
-
 /// Determines the client and its redirect URI. Errors in this part must not be sent by a redirect.
 async fn identify(
     server: &Server,
     parameters: &Parameters<'_>,
     request: &RequestInfo,
-) -> Result<(Client, Target), AuthorizeError> {
+) -> Result<(Client, String), AuthorizeError> {
     let page = |error| AuthorizeError::Page(error);
     if parameters.bytes() > MAX_QUERY_BYTES {
         return Err(page(PageError::Request("The request is too long.")));
@@ -221,22 +210,22 @@ async fn identify(
         ClientError::TooMany(wait) => page(PageError::TooManyDocuments(wait)),
         ClientError::Unavailable => AuthorizeError::Unavailable,
     })?;
-    let target = target(&client, redirect_uri).map_err(page)?;
-    Ok((client, target))
+    let redirect_uri = choose_redirect_uri(&client, redirect_uri).map_err(page)?;
+    Ok((client, redirect_uri))
 }
 
 /// Determines the redirect URI of a request: the one that it contains, or else the client's only
 /// registered one (RFC 6749, section 3.1.2.3).
-fn target(client: &Client, redirect_uri: Option<&str>) -> Result<Target, PageError> {
+fn choose_redirect_uri(client: &Client, redirect_uri: Option<&str>) -> Result<String, PageError> {
     match (redirect_uri, client.redirect_uris.as_slice()) {
         (Some(uri), registered) if registered.iter().any(|it| it.matches(uri)) => {
-            Ok(Target { uri: uri.to_owned(), was_sent: true })
+            Ok(uri.to_owned())
         }
         (Some(_), _) => {
             tracing::info!(client = %client.id, "Refused an unregistered redirect URI");
             Err(PageError::RedirectUri)
         }
-        (None, [only]) => Ok(Target { uri: only.as_str().to_owned(), was_sent: false }),
+        (None, [only]) => Ok(only.as_str().to_owned()),
         (None, _) => Err(PageError::Request(
             "It does not say where the answer goes (redirect_uri), and the app has registered \
              several addresses.",
@@ -249,7 +238,7 @@ fn target(client: &Client, redirect_uri: Option<&str>) -> Result<Target, PageErr
 fn check(
     server: &Server,
     client: &Client,
-    target: &Target,
+    redirect_uri: &str,
     parameters: &Parameters<'_>,
 ) -> Result<(Request, Scopes), Problem> {
     if parameters.repeat_anything() {
@@ -284,8 +273,8 @@ fn check(
     )
     .map_err(|error| {
         Problem::request(match error {
-            super::pkce::PkceError::ChallengeMissing => "code_challenge is required",
-            super::pkce::PkceError::Method => "code_challenge_method must be S256",
+            PkceError::ChallengeMissing => "code_challenge is required",
+            PkceError::Method => "code_challenge_method must be S256",
             _ => "code_challenge must be 43 characters of base64url without padding",
         })
     })?;
@@ -305,8 +294,7 @@ fn check(
         client: client.id.clone(),
         client_name: client.name.clone(),
         client_kind: client.kind.clone(),
-        redirect_uri: target.uri.clone(),
-        redirect_uri_was_sent: target.was_sent,
+        redirect_uri: redirect_uri.to_owned(),
         challenge,
         scope,
         state: state.map(str::to_owned),
@@ -395,59 +383,4 @@ impl Problem {
 /// the receiving side.
 fn is_returnable(state: &str) -> bool {
     !state.chars().any(char::is_control)
-}
-
-struct Parameters<'a>(&'a [(String, String)]);
-
-/// A parameter occurs more than once.
-struct Twice;
-
-impl<'a> Parameters<'a> {
-    /// Returns the approximate length of the query, in bytes, without percent-encoding, which only
-    /// makes it longer.
-    fn bytes(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum()
-    }
-
-    fn all(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Returns the values of a parameter. An empty value counts as omitted (RFC 6749 section 3.1).
-    fn given(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all(name).filter(|it| !it.is_empty())
-    }
-
-    fn first(&self, name: &'a str) -> Option<&'a str> {
-        self.given(name).next()
-    }
-
-    /// Returns the value of a parameter that may occur once. An empty value counts as omitted.
-    fn one(&self, name: &'a str) -> Result<Option<&'a str>, Twice> {
-        let mut values = self.all(name);
-        let first = values.next();
-        if values.next().is_some() {
-            return Err(Twice);
-        }
-        Ok(first.filter(|it| !it.is_empty()))
-    }
-
-    /// Returns whether any parameter that may occur once occurs more often. Several `resource`
-    /// parameters are allowed, and checked together.
-    fn repeat_anything(&self) -> bool {
-        const ONCE: [&str; 11] = [
-            "client_id",
-            "redirect_uri",
-            "state",
-            "response_type",
-            "response_mode",
-            "scope",
-            "code_challenge",
-            "code_challenge_method",
-            "prompt",
-            "request",
-            "request_uri",
-        ];
-        ONCE.iter().any(|it| self.one(it).is_err())
-    }
 }

@@ -1,0 +1,273 @@
+//! The exchange of a refresh token for its successor and a new access token.
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use entity::{
+    GrantId, oauth_grants,
+    oauth_refresh_tokens::{ActiveModel, COLUMN, Column, Entity, Model},
+};
+use mcp::UserId;
+use platform::db::{self, Failure, Transaction};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set, sea_query::Expr};
+
+use super::{
+    access_policy,
+    case::{Case, GRACE, decide},
+    error::RefreshError,
+    successor::{open, seal},
+    tokens::{find, forget_seals, supersede_after, was_used_after},
+};
+use crate::{
+    access_token::Minter,
+    audit::{self, Event, RequestInfo},
+    client::{self, Client},
+    grant::{self, Reason, TokenSet},
+    limits::{self, Verdict},
+    login::users,
+    resource,
+    revoke::{self, Ended},
+    scope::Scopes,
+    server::Server,
+    token_format::PlainToken,
+};
+
+/// The maximum number of successors that are decrypted to find the newest token. A client that
+/// refreshes more often than this within [`GRACE`] is broken.
+const MAX_CHAIN: i32 = 100;
+
+/// A token request with the `refresh_token` grant type.
+#[derive(Debug)]
+pub struct Rotation<'a> {
+    /// The refresh token.
+    pub token: &'a str,
+    /// The `scope` parameter: the scope of the access token. `None`, or no known scope, means
+    /// everything that was granted. The grant keeps its scope.
+    pub scope: Option<&'a str>,
+    /// The `resource` parameters (RFC 8707). An empty list means this server's MCP endpoint.
+    pub resource: &'a [&'a str],
+    /// The HTTP request, for logs and the audit log.
+    pub request: RequestInfo,
+}
+
+/// Exchanges a refresh token.
+pub async fn rotate(
+    server: &Server,
+    client: &Client,
+    rotation: Rotation<'_>,
+) -> Result<TokenSet, RefreshError> {
+    let presented = PlainToken::parse(rotation.token)
+        .ok_or(RefreshError::InvalidGrant("it is not one of ours"))?;
+    resource::check(&server.settings().public_url, rotation.resource.iter().copied())?;
+    let wanted = match rotation.scope {
+        Some(scope) => server.settings().scopes.parse(scope)?,
+        None => Scopes::default(),
+    };
+    let exchange = Exchange { server, client, presented, wanted, request: rotation.request };
+
+    let grant = exchange.grant().await?;
+    // Limited per grant, not per network: other clients in the same network do not count.
+    let rate = server.limiter().check(&limits::REFRESH, &grant.id.to_string()).await;
+    if let Verdict::Refused { retry_after } = rate {
+        return Err(RefreshError::TooOften(retry_after));
+    }
+    let user = UserId::new(grant.user_sub.as_str());
+    access_policy::check(server, &user, &exchange.request).await?;
+    // Before the transaction, which may hold the only connection.
+    let minter = server.tokens().minter().await?;
+    exchange.rotate(grant.id, &minter).await
+}
+
+/// One attempt to exchange a refresh token.
+struct Exchange<'a> {
+    server: &'a Server,
+    client: &'a Client,
+    presented: PlainToken,
+    /// Empty: everything that was granted.
+    wanted: Scopes,
+    request: RequestInfo,
+}
+
+impl Exchange<'_> {
+    /// Finds the grant of the token, without a lock.
+    async fn grant(&self) -> Result<oauth_grants::Model, RefreshError> {
+        let db = self.server.db();
+        let Some(token) = find(db, &self.presented).await? else {
+            return Err(RefreshError::InvalidGrant("it does not exist"));
+        };
+        let grant = oauth_grants::Entity::find_by_id(token.grant_id)
+            .one(db)
+            .await
+            .map_err(Failure::from)?;
+        if let Some(grant) = &grant {
+            self.request.log_context.set_user(&grant.user_sub);
+        }
+        self.accept(grant)
+    }
+
+    /// Checks that this client may use the grant now.
+    fn accept(
+        &self,
+        grant: Option<oauth_grants::Model>,
+    ) -> Result<oauth_grants::Model, RefreshError> {
+        let grant = grant.ok_or(RefreshError::InvalidGrant("its grant is gone"))?;
+        let ours = self.server.settings().public_url.mcp();
+        if grant.client_id != self.client.id {
+            Err(RefreshError::InvalidGrant("it is another client's"))
+        } else if grant.revoked_at.is_some() {
+            Err(RefreshError::InvalidGrant("its grant was revoked"))
+        } else if !grant::is_live(&grant, self.server.clock().now()) {
+            Err(RefreshError::InvalidGrant("its grant has ended"))
+        } else if grant.resource != ours {
+            let why = "it was issued when this server had another address";
+            Err(RefreshError::InvalidGrant(why))
+        } else if !self.client.may_refresh {
+            Err(RefreshError::InvalidGrant("the client may not refresh"))
+        } else if !self.wanted.is_subset(&self.granted(&grant)) {
+            Err(RefreshError::ScopeExceeded)
+        } else {
+            Ok(grant)
+        }
+    }
+
+    /// The granted scopes that this version still knows.
+    fn granted(&self, grant: &oauth_grants::Model) -> Scopes {
+        self.server.settings().scopes.known(&grant.scope)
+    }
+
+    async fn rotate(&self, grant: GrantId, minter: &Minter) -> Result<TokenSet, RefreshError> {
+        let now = self.server.clock().now();
+        let transaction = db::begin(self.server.db()).await?;
+        // From here on, the lock prevents other changes to the grant and its tokens.
+        let grant = self.accept(grant::lock(&transaction, grant).await?)?;
+        if !users::is_active(&transaction, &grant.user_sub).await? {
+            return Err(RefreshError::InvalidGrant("the user is blocked or deleted"));
+        }
+        let Some(token) = find(&transaction, &self.presented).await? else {
+            return Err(RefreshError::InvalidGrant("it does not exist"));
+        };
+        // Within [`GRACE`] the result does not matter, and many requests may be waiting for the
+        // lock.
+        let successor_used = match token.used_at {
+            Some(at) if now - at > GRACE => was_used_after(&transaction, &token).await?,
+            _ => false,
+        };
+        let (kind, refresh_token) = match decide(&token, &grant, successor_used, now) {
+            Case::Rotate => {
+                let successor = self.succeed(&transaction, &grant, &token, now).await?;
+                forget_seals(&transaction, &token, now).await?;
+                (audit::Kind::TokenRefreshed, successor)
+            }
+            Case::Grace => {
+                let newest = self.newest(&transaction, &grant, token).await?;
+                (audit::Kind::TokenRefreshed, newest)
+            }
+            Case::Recover => {
+                supersede_after(&transaction, &token, now).await?;
+                let successor = self.succeed(&transaction, &grant, &token, now).await?;
+                oauth_grants::Entity::update_many()
+                    .col_expr(oauth_grants::Column::RecoveredAt, Expr::value(now))
+                    .filter(oauth_grants::COLUMN.id.eq(grant.id))
+                    .exec(&transaction)
+                    .await
+                    .map_err(Failure::from)?;
+                (audit::Kind::RefreshRecovered, successor)
+            }
+            Case::Replay => return self.replay(transaction, &grant, now).await,
+        };
+        let scope = if self.wanted.is_empty() { self.granted(&grant) } else { self.wanted.clone() };
+        let access_token = grant::mint(minter, &grant, &scope)?;
+        let event = self.event(kind, &grant).detail(scope.to_string());
+        audit::write(&transaction, now, &event).await?;
+        transaction.commit().await.map_err(Failure::from)?;
+        event.log();
+        Ok(TokenSet {
+            access_token,
+            expires_in: self.server.tokens().ttl(),
+            refresh_token: Some(refresh_token),
+            scope,
+        })
+    }
+
+    /// Creates the successor of the token, which becomes the newest token of its grant.
+    async fn succeed(
+        &self,
+        transaction: &Transaction,
+        grant: &oauth_grants::Model,
+        token: &Model,
+        now: DateTime<Utc>,
+    ) -> Result<PlainToken, Failure> {
+        let successor = PlainToken::generate();
+        let generation = grant.generation + 1;
+        let row = ActiveModel {
+            token_hash: Set(successor.hash()),
+            grant_id: Set(grant.id),
+            generation: Set(generation),
+            issued_at: Set(now),
+            ..Default::default()
+        };
+        Entity::insert(row).exec_without_returning(transaction).await?;
+        let sealed = seal(&self.presented, token, &successor).map_err(Failure::Internal)?;
+        Entity::update_many()
+            .col_expr(Column::UsedAt, Expr::value(now))
+            .col_expr(Column::SuccessorSealed, Expr::value(sealed))
+            .filter(COLUMN.token_hash.eq(token.token_hash.clone()))
+            .exec(transaction)
+            .await?;
+        oauth_grants::Entity::update_many()
+            .col_expr(oauth_grants::Column::Generation, Expr::value(generation))
+            .col_expr(oauth_grants::Column::LastUsedAt, Expr::value(now))
+            .col_expr(
+                oauth_grants::Column::EndsAt,
+                Expr::value(grant::ends_at(grant.created_at, now)),
+            )
+            .filter(oauth_grants::COLUMN.id.eq(grant.id))
+            .exec(transaction)
+            .await?;
+        client::used(transaction, now, self.client).await?;
+        Ok(successor)
+    }
+
+    /// Finds the newest token of the grant, by decrypting one successor after the other.
+    async fn newest(
+        &self,
+        transaction: &Transaction,
+        grant: &oauth_grants::Model,
+        mut row: Model,
+    ) -> Result<PlainToken, RefreshError> {
+        if grant.generation - row.generation > MAX_CHAIN {
+            return Err(RefreshError::InvalidGrant("it is too far behind"));
+        }
+        let mut token = self.presented.clone();
+        while row.generation < grant.generation {
+            token = open(&token, &row).map_err(Failure::Internal)?;
+            row = find(transaction, &token)
+                .await?
+                .context("a sealed successor does not exist")
+                .map_err(Failure::Internal)?;
+        }
+        Ok(token)
+    }
+
+    async fn replay(
+        &self,
+        transaction: Transaction,
+        grant: &oauth_grants::Model,
+        now: DateTime<Utc>,
+    ) -> Result<TokenSet, RefreshError> {
+        revoke::one(&transaction, now, grant.id, Reason::RefreshReplay).await?;
+        let event = self.event(audit::Kind::RefreshReplayed, grant);
+        audit::write(&transaction, now, &event).await?;
+        transaction.commit().await.map_err(Failure::from)?;
+        event.log();
+        let ended = Ended { at: now, grants: std::slice::from_ref(grant), person: None };
+        revoke::tell(self.server, ended).await;
+        Err(RefreshError::InvalidGrant("it was used before"))
+    }
+
+    fn event(&self, kind: audit::Kind, grant: &oauth_grants::Model) -> Event {
+        Event::new(kind, &self.request)
+            .user(&UserId::new(grant.user_sub.as_str()))
+            .client(&grant.client_id)
+            .grant(grant.id)
+    }
+}

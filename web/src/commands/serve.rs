@@ -32,7 +32,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     let limit = config.shutdown_timeout;
     let serving = async {
-        let served = serve(config, &shutdown).await;
+        let served = Box::pin(serve(config, &shutdown)).await;
         telemetry.end().await;
         served
     };

@@ -10,7 +10,7 @@
 //!   Consecutive pairs find any substring of two or more characters. Since every character begins
 //!   exactly one word, a single character is found as the prefix of a word.
 //!
-//! A change of these rules requires a new [`crate::store::index::VERSION`].
+//! A change of these rules requires a new `VERSION` in `notes/src/store/index.rs`.
 
 use std::{mem, ops::ControlFlow, ops::Range};
 

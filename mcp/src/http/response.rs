@@ -27,13 +27,13 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Converts a reply to a response. `granted`: the scopes of the access token. `resource_metadata`:
-/// the URL of the metadata document for a challenge. The extensions of the response have the
-/// [`About`](crate::About) of the reply.
+/// Converts a reply to a response. `granted`: the scopes of the access token. `resource_metadata`
+/// returns the URL of the metadata document, and is called only for a challenge. The extensions of the
+/// response have the [`About`](crate::About) of the reply.
 pub fn response(
     reply: Reply,
     granted: &BTreeSet<String>,
-    resource_metadata: Option<&str>,
+    resource_metadata: impl FnOnce() -> Option<String>,
 ) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = reply.status;
@@ -69,7 +69,7 @@ pub fn response(
             *response.body_mut() = ResponseBody::Events(events);
         }
         ReplyBody::InsufficientScope { needed, body } => {
-            let challenge = insufficient_scope(resource_metadata, granted, &needed);
+            let challenge = insufficient_scope(resource_metadata().as_deref(), granted, &needed);
             headers.insert(header::WWW_AUTHENTICATE, challenge);
             headers.insert(header::CONTENT_TYPE, JSON);
             *response.body_mut() = ResponseBody::Full(Bytes::from(body));

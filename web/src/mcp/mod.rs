@@ -107,8 +107,8 @@ impl Mcp {
     }
 
     fn response(&self, caller: &Caller, path: &str, reply: Reply) -> Response {
-        let metadata = caller::resource_metadata(&self.app, path);
-        let (head, body) = response(reply, &caller.scopes, Some(&metadata)).into_parts();
+        let metadata = || Some(caller::resource_metadata(&self.app, path));
+        let (head, body) = response(reply, &caller.scopes, metadata).into_parts();
         let mut response = Response::builder().status(head.status).finish();
         *response.headers_mut() = head.headers;
         *response.extensions_mut() = head.extensions;

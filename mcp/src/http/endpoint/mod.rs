@@ -156,7 +156,7 @@ impl Endpoint {
             Method::GET => self.engine.get(caller, &head.headers).await,
             _ => self.engine.delete(caller, &head.headers).await,
         };
-        Ok(response(reply, &granted, self.access.resource_metadata.as_deref()))
+        Ok(response(reply, &granted, || self.access.resource_metadata.clone()))
     }
 
     async fn authenticate(&self, headers: &http::HeaderMap) -> Result<Caller, Refused> {

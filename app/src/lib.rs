@@ -50,8 +50,8 @@ pub use self::{
     dependencies::Dependencies,
     engine::mcp_settings,
     product::{
-        AnySettings, AnyState, BoundSchedule, Brand, Builder, Done, Platform, Product, Schedule,
-        State,
+        AnySettings, AnyState, BoundStep, Brand, Builder, Done, Platform, Product, ProductStep,
+        Schedule, State,
     },
 };
 
@@ -216,7 +216,7 @@ impl App {
         self.0.state.of()
     }
 
-    /// The state of the product, for [`BoundSchedule::step`].
+    /// The state of the product, for [`BoundStep::run`].
     pub fn any_state(&self) -> &AnyState {
         &self.0.state
     }

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use app::{Brand, Done, Product, Schedule};
+use app::{Brand, Done, Product, ProductStep, Schedule};
 
 pub mod changes;
 pub mod entity;
@@ -47,7 +47,7 @@ const BRAND: Brand = Brand {
 /// The tables of the product.
 const TABLES: &[&str] = &["note_usage", "notes"];
 
-const SCHEDULES: &[Schedule<State>] = &[Schedule {
+const SCHEDULES: &[Schedule<ProductStep<State>>] = &[Schedule {
     name: "search-index",
     when: "2/10 * * * * *",
     what: "indexes notes that were written by an earlier version",

@@ -136,7 +136,8 @@ impl Stage {
     /// What a worker does every few seconds.
     pub(crate) async fn run_schedule(&self) {
         let schedule = worker::schedules::find(&notes::product(), "lost-jobs").unwrap();
-        schedule.tick(self.cluster.app(), &Idle, &CancellationToken::new()).await;
+        worker::schedules::tick(&schedule, self.cluster.app(), &Idle, &CancellationToken::new())
+            .await;
     }
 
     async fn sign_in(&self) {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use app::{
-    App, BoundSchedule, Done, Product, downloads,
+    App, BoundStep, Done, Product, downloads,
     metrics::{ELSEWHERE, SCHEDULE_RUNS},
 };
 use futures_util::future::BoxFuture;
@@ -21,35 +21,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{notifying::notify_some, runner::Runner};
 
-/// Work that is repeated at certain times.
-#[derive(Clone, Debug)]
-pub struct Schedule {
-    /// The argument of the command `once`.
-    pub name: &'static str,
-    /// The cron expression: second, minute, hour, day of the month, month, day of the week; in UTC.
-    pub when: &'static str,
-    /// What it does.
-    pub what: &'static str,
-    /// Why it runs at this time.
-    pub why: &'static str,
-    /// Minimum time between two runs: less than the interval of the cron expression, so that the
-    /// clocks of workers may differ, and more than they differ.
-    spacing: Duration,
-    step: Step,
-}
+/// A schedule of the base or of the product.
+pub type Schedule = app::Schedule<Step>;
 
 /// Does a part of the work, and returns how much. A step that walks through a table gets, and sets,
 /// the position where the previous step ended.
-type BaseStep = for<'a> fn(
+pub type BaseStep = for<'a> fn(
     &'a App,
     &'a dyn Runner,
     &'a mut Option<ClientId>,
 ) -> BoxFuture<'a, Result<Done, Failure>>;
 
+/// The step of a schedule.
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
+    /// Of the base.
     Base(BaseStep),
-    Product(BoundSchedule),
+    /// Of the product.
+    Product(BoundStep),
 }
 
 /// Maximum number of steps in one run. The rest waits for the next run, so that other schedules get
@@ -201,14 +190,8 @@ const BASE: &[Schedule] = &[
 
 /// All schedules: those of the base, then those of the product.
 pub fn all(product: &Product) -> Vec<Schedule> {
-    let product = product.schedules().iter().map(|schedule| Schedule {
-        name: schedule.name,
-        when: schedule.when,
-        what: schedule.what,
-        why: schedule.why,
-        spacing: schedule.spacing,
-        step: Step::Product(schedule.clone()),
-    });
+    let product = product.schedules().iter();
+    let product = product.map(|it| it.with_step(Step::Product(it.step.clone())));
     BASE.iter().cloned().chain(product).collect()
 }
 
@@ -240,7 +223,7 @@ pub async fn run(
             let (app, runner, stop) = (app.clone(), Arc::clone(&runner), stop.clone());
             let schedule = to_run.clone();
             Box::pin(async move {
-                let _counted = schedule.tick(&app, &*runner, &stop).await;
+                let _counted = tick(&schedule, &app, &*runner, &stop).await;
             })
         });
         let job = job.with_context(|| format!("the time of schedule `{name}` is invalid"))?;
@@ -251,75 +234,83 @@ pub async fn run(
     scheduler.shutdown().await.context("could not stop the scheduler")
 }
 
-impl Schedule {
-    /// Runs the schedule unless another worker has, and counts the run.
-    pub async fn tick(&self, app: &App, runner: &dyn Runner, stop: &CancellationToken) -> Tick {
-        let tick = self.run_if_due(app, runner, stop).await;
-        match tick {
-            Tick::Ran(_) => {
-                schedule_runs::count(app.jobs(), self.name, Runs { ran: 1, failed: 0 }).await;
-            }
-            Tick::Failed => {
-                schedule_runs::count(app.jobs(), self.name, Runs { ran: 0, failed: 1 }).await;
-            }
-            Tick::Elsewhere => SCHEDULE_RUNS.increment([self.name, ELSEWHERE]),
+/// Runs the schedule unless another worker has, and counts the run.
+pub async fn tick(
+    schedule: &Schedule,
+    app: &App,
+    runner: &dyn Runner,
+    stop: &CancellationToken,
+) -> Tick {
+    let tick = run_if_due(schedule, app, runner, stop).await;
+    match tick {
+        Tick::Ran(_) => {
+            schedule_runs::count(app.jobs(), schedule.name, Runs { ran: 1, failed: 0 }).await;
         }
-        tick
+        Tick::Failed => {
+            schedule_runs::count(app.jobs(), schedule.name, Runs { ran: 0, failed: 1 }).await;
+        }
+        Tick::Elsewhere => SCHEDULE_RUNS.increment([schedule.name, ELSEWHERE]),
     }
+    tick
+}
 
-    async fn run_if_due(&self, app: &App, runner: &dyn Runner, stop: &CancellationToken) -> Tick {
-        let name = self.name;
-        match schedule_runs::take(app.jobs(), name, self.spacing).await {
-            Ok(true) => {}
-            Ok(false) => return Tick::Elsewhere,
-            Err(error) => {
-                tracing::warn!(
-                    schedule = name, dependency = error.dependency(), error = ?error,
-                    "Could not start schedule {name}; retrying when it is next due"
-                );
-                return Tick::Failed;
-            }
-        }
-        match self.run(app, runner, stop).await {
-            Ok(count) => Tick::Ran(count),
-            Err(error) => {
-                tracing::warn!(
-                    schedule = name, dependency = error.dependency(), error = ?error,
-                    "Schedule {name} failed; retrying when it is next due"
-                );
-                Tick::Failed
-            }
+async fn run_if_due(
+    schedule: &Schedule,
+    app: &App,
+    runner: &dyn Runner,
+    stop: &CancellationToken,
+) -> Tick {
+    let name = schedule.name;
+    match schedule_runs::take(app.jobs(), name, schedule.spacing).await {
+        Ok(true) => {}
+        Ok(false) => return Tick::Elsewhere,
+        Err(error) => {
+            tracing::warn!(
+                schedule = name, dependency = error.dependency(), error = ?error,
+                "Could not start schedule {name}; retrying when it is next due"
+            );
+            return Tick::Failed;
         }
     }
+    match run_now(schedule, app, runner, stop).await {
+        Ok(count) => Tick::Ran(count),
+        Err(error) => {
+            tracing::warn!(
+                schedule = name, dependency = error.dependency(), error = ?error,
+                "Schedule {name} failed; retrying when it is next due"
+            );
+            Tick::Failed
+        }
+    }
+}
 
-    /// Runs the schedule now, even if another worker runs it, too. Returns how much there was to
-    /// do.
-    pub async fn run(
-        &self,
-        app: &App,
-        runner: &dyn Runner,
-        stop: &CancellationToken,
-    ) -> Result<u64, Failure> {
-        let (mut count, mut after) = (0, None);
-        for _ in 0..MAX_STEPS {
-            if stop.is_cancelled() {
-                break;
-            }
-            let done = match &self.step {
-                Step::Base(function) => function(app, runner, &mut after).await?,
-                Step::Product(schedule) => schedule.step(app.any_state()).await?,
-            };
-            count += done.count;
-            if !done.more {
-                break;
-            }
+/// Runs the schedule now, even if another worker runs it, too. Returns how much there was to
+/// do.
+pub async fn run_now(
+    schedule: &Schedule,
+    app: &App,
+    runner: &dyn Runner,
+    stop: &CancellationToken,
+) -> Result<u64, Failure> {
+    let (mut count, mut after) = (0, None);
+    for _ in 0..MAX_STEPS {
+        if stop.is_cancelled() {
+            break;
         }
-        if count > 0 {
-            let name = self.name;
-            tracing::info!(schedule = name, count, "Schedule {name} processed {count}");
+        let done = match &schedule.step {
+            Step::Base(function) => function(app, runner, &mut after).await?,
+            Step::Product(step) => step.run(app.any_state()).await?,
+        };
+        count += done.count;
+        if !done.more {
+            break;
         }
-        Ok(count)
     }
+    if count > 0 {
+        let name = schedule.name;
+        tracing::info!(schedule = name, count, "Schedule {name} processed {count}");
+    }
+    Ok(count)
 }
 
 /// The result of a due run.

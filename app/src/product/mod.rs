@@ -43,7 +43,7 @@ use platform::public_url::PublicUrl;
 
 pub use self::{
     brand::Brand,
-    schedule::{BoundSchedule, Done, Schedule},
+    schedule::{BoundStep, Done, ProductStep, Schedule},
     state::{AnySettings, AnyState, Platform, State},
 };
 use crate::config::{Reader, Variable};
@@ -61,7 +61,7 @@ struct Inner {
     variables: &'static [Variable],
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
-    schedules: Vec<BoundSchedule>,
+    schedules: Vec<Schedule<BoundStep>>,
     job_tools: BTreeSet<&'static str>,
     settings: fn(&mut Reader<'_>) -> AnySettings,
     state: fn(Platform, &AnySettings) -> AnyState,
@@ -118,7 +118,7 @@ impl Product {
     }
 
     /// The schedules of the product.
-    pub fn schedules(&self) -> &[BoundSchedule] {
+    pub fn schedules(&self) -> &[Schedule<BoundStep>] {
         &self.0.schedules
     }
 
@@ -149,7 +149,7 @@ pub struct Builder<S: State> {
     variables: &'static [Variable],
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
-    schedules: &'static [Schedule<S>],
+    schedules: &'static [Schedule<ProductStep<S>>],
     tools: &'static [&'static dyn AnyTool<S>],
     resources: &'static [&'static dyn AnyResource<S>],
     prompts: &'static [&'static dyn AnyPrompt<S>],
@@ -202,7 +202,7 @@ impl<S: State> Builder<S> {
     }
 
     /// The schedules that workers run.
-    pub fn schedules(self, schedules: &'static [Schedule<S>]) -> Self {
+    pub fn schedules(self, schedules: &'static [Schedule<ProductStep<S>>]) -> Self {
         Self { schedules, ..self }
     }
 
@@ -222,7 +222,8 @@ impl<S: State> Builder<S> {
     /// If a tool, resource or prompt requires a scope that the product does not offer.
     pub fn build(self) -> Product {
         let Self { tools, resources, prompts, job_tools: job_scope, dotted_aliases, .. } = self;
-        let tool_scopes = tools.iter().map(|tool| tool.entry().scope);
+        let entries: Vec<_> = tools.iter().map(|tool| tool.entry()).collect();
+        let tool_scopes = entries.iter().map(|entry| entry.scope);
         let resource_scopes = resources.iter().map(|resource| resource.slot().scope);
         let prompt_scopes = prompts.iter().map(|prompt| prompt.entry().scope);
         let scopes = tool_scopes.chain(resource_scopes).chain(prompt_scopes).chain(job_scope);
@@ -230,15 +231,18 @@ impl<S: State> Builder<S> {
             let is_known = name.is_empty() || self.scopes.get(name).is_some();
             assert!(is_known, "the product offers no scope `{name}`");
         }
-        let entries = tools.iter().map(|tool| tool.entry());
-        let job_tools = entries.filter(|entry| matches!(entry.run, RunMode::Job { .. }));
+        let job_tools = entries.iter().filter(|entry| matches!(entry.run, RunMode::Job { .. }));
         Product(Arc::new(Inner {
             brand: self.brand,
             scopes: self.scopes,
             variables: self.variables,
             tables: self.tables,
             migrations: self.migrations,
-            schedules: self.schedules.iter().map(Schedule::bind).collect(),
+            schedules: self
+                .schedules
+                .iter()
+                .map(|it| it.with_step(BoundStep::new(it.step)))
+                .collect(),
             job_tools: job_tools.map(|entry| entry.definition.name).collect(),
             settings: |reader| AnySettings(Arc::new(S::settings(reader))),
             state: |platform, AnySettings(settings)| {

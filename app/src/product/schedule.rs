@@ -1,4 +1,4 @@
-//! Schedules of a product.
+//! Schedules: work that one of all workers repeats at certain times.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,10 +7,9 @@ use platform::db::Failure;
 
 use super::state::{AnyState, State};
 
-/// A schedule of a product: work that one of all workers repeats at certain times. Running it twice
-/// must be safe.
-#[derive(Debug)]
-pub struct Schedule<S: 'static> {
+/// A schedule. Running it twice must be safe.
+#[derive(Clone, Debug)]
+pub struct Schedule<Step> {
     /// The name, for logs, metrics and the command `once` of the worker.
     pub name: &'static str,
     /// The cron expression: second, minute, hour, day of the month, month, day of the week; in UTC.
@@ -23,7 +22,16 @@ pub struct Schedule<S: 'static> {
     /// clocks of workers may differ, and more than they differ.
     pub spacing: Duration,
     /// Does a bounded part of the work.
-    pub step: for<'a> fn(&'a S) -> BoxFuture<'a, Result<Done, Failure>>,
+    pub step: Step,
+}
+
+impl<Step> Schedule<Step> {
+    /// The same schedule with another type of step.
+    #[must_use]
+    pub fn with_step<Other>(&self, step: Other) -> Schedule<Other> {
+        let &Self { name, when, what, why, spacing, .. } = self;
+        Schedule { name, when, what, why, spacing, step }
+    }
 }
 
 /// The result of a step of a schedule.
@@ -35,52 +43,29 @@ pub struct Done {
     pub more: bool,
 }
 
-/// A step whose type of state is erased.
-type BoundStep = dyn Fn(&AnyState) -> BoxFuture<'static, Result<Done, Failure>> + Send + Sync;
+/// The step of a schedule of a product with this state.
+pub type ProductStep<S> = for<'a> fn(&'a S) -> BoxFuture<'a, Result<Done, Failure>>;
 
-/// A schedule of any product.
+/// The step of a schedule of any product.
 #[derive(Clone)]
-pub struct BoundSchedule {
-    /// See [`Schedule::name`].
-    pub name: &'static str,
-    /// See [`Schedule::when`].
-    pub when: &'static str,
-    /// See [`Schedule::what`].
-    pub what: &'static str,
-    /// See [`Schedule::why`].
-    pub why: &'static str,
-    /// See [`Schedule::spacing`].
-    pub spacing: Duration,
-    step: Arc<BoundStep>,
-}
+pub struct BoundStep(Arc<ErasedStep>);
 
-impl BoundSchedule {
+type ErasedStep =
+    dyn for<'a> Fn(&'a AnyState) -> BoxFuture<'a, Result<Done, Failure>> + Send + Sync;
+
+impl BoundStep {
+    pub(super) fn new<S: State>(step: ProductStep<S>) -> Self {
+        Self(Arc::new(move |state| step(state.of())))
+    }
+
     /// Does a part of the work with the state of this process.
-    pub async fn step(&self, state: &AnyState) -> Result<Done, Failure> {
-        (self.step)(state).await
+    pub async fn run(&self, state: &AnyState) -> Result<Done, Failure> {
+        (self.0)(state).await
     }
 }
 
-impl fmt::Debug for BoundSchedule {
+impl fmt::Debug for BoundStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("BoundSchedule").field(&self.name).finish()
-    }
-}
-
-impl<S: State> Schedule<S> {
-    /// Binds the schedule to the state of a process.
-    pub(super) fn bind(&self) -> BoundSchedule {
-        let step = self.step;
-        BoundSchedule {
-            name: self.name,
-            when: self.when,
-            what: self.what,
-            why: self.why,
-            spacing: self.spacing,
-            step: Arc::new(move |state: &AnyState| {
-                let state = state.of::<S>().clone();
-                Box::pin(async move { step(&state).await })
-            }),
-        }
+        f.write_str("BoundStep")
     }
 }

@@ -89,11 +89,11 @@ impl fmt::Debug for AnySettings {
 
 /// The state of a product, of a type that only the product knows.
 #[derive(Clone)]
-pub struct AnyState(Arc<dyn Any + Send + Sync>, Arc<dyn Owner>);
+pub struct AnyState(Arc<dyn Owner>);
 
 impl AnyState {
     pub(super) fn new<S: State>(state: S) -> Self {
-        Self(Arc::new(state.clone()), Arc::new(state))
+        Self(Arc::new(state))
     }
 
     /// The state as the type of the product.
@@ -101,11 +101,12 @@ impl AnyState {
     /// # Panics
     /// If the product has another type of state.
     pub fn of<S: State>(&self) -> &S {
-        self.0.downcast_ref().expect("the caller knows the product")
+        let state: &dyn Any = &*self.0;
+        state.downcast_ref().expect("the caller knows the product")
     }
 
     pub(crate) fn owner(&self) -> &dyn Owner {
-        &*self.1
+        &*self.0
     }
 }
 
@@ -117,7 +118,7 @@ impl fmt::Debug for AnyState {
 
 /// The object-safe part of [`State`].
 #[async_trait]
-pub(crate) trait Owner: Send + Sync {
+pub(crate) trait Owner: Any + Send + Sync {
     async fn delete_owned(
         &self,
         transaction: &Transaction,

@@ -443,7 +443,7 @@ async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     let schedule =
         worker::schedules::find(&notes::product(), "client-documents").expect("it is in the list");
     let go = CancellationToken::new();
-    let run = async || schedule.run(app, &Idle, &go).await.unwrap();
+    let run = async || worker::schedules::run_now(&schedule, app, &Idle, &go).await.unwrap();
     assert_eq!(run().await, 1);
     told("gone", &client_app.refresh(stage.other(), &token).await, 400, "invalid_grant");
     assert_eq!(run().await, 0, "and nobody looks any more");

@@ -1,4 +1,4 @@
-//! One text of SQL for both databases: what they differ in are the names of types.
+//! SQL for both databases: one text, in which only the names of types differ, or one text for each.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -14,10 +14,26 @@ const TYPES: [(&str, &str, &str); 4] = [
 /// Runs some statements, with `{bytes}`, `{json}`, `{time}` and `{uuid}` for the types of the
 /// database.
 pub async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
-    let postgres = manager.get_database_backend() == DbBackend::Postgres;
     let mut sql = sql.to_owned();
     for (name, on_postgres, on_sqlite) in TYPES {
-        sql = sql.replace(name, if postgres { on_postgres } else { on_sqlite });
+        sql = sql.replace(name, choose(manager, on_postgres, on_sqlite));
     }
     manager.get_connection().execute_unprepared(&sql).await.map(drop)
+}
+
+/// Runs the statements that were written for the database.
+pub async fn run_either(
+    manager: &SchemaManager<'_>,
+    on_postgres: &str,
+    on_sqlite: &str,
+) -> Result<(), DbErr> {
+    let sql = choose(manager, on_postgres, on_sqlite);
+    manager.get_connection().execute_unprepared(sql).await.map(drop)
+}
+
+fn choose<'a>(manager: &SchemaManager<'_>, on_postgres: &'a str, on_sqlite: &'a str) -> &'a str {
+    match manager.get_database_backend() {
+        DbBackend::Postgres => on_postgres,
+        _ => on_sqlite,
+    }
 }

@@ -14,7 +14,9 @@
 //!
 //! On SQLite a column cannot become nullable, so the table is made anew; nothing runs beside it.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use sea_orm_migration::prelude::*;
+
+use crate::dialect;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -22,18 +24,12 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_UP, SQLITE_UP).await
+        dialect::run_either(manager, POSTGRES_UP, SQLITE_UP).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_DOWN, SQLITE_DOWN).await
+        dialect::run_either(manager, POSTGRES_DOWN, SQLITE_DOWN).await
     }
-}
-
-async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Result<(), DbErr> {
-    let is_postgres = manager.get_database_backend() == DbBackend::Postgres;
-    let sql = if is_postgres { postgres } else { sqlite };
-    manager.get_connection().execute_unprepared(sql).await.map(drop)
 }
 
 /// A stored column rewrites the table once; a row of `users` has a few hundred bytes.

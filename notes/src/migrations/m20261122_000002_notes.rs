@@ -20,7 +20,8 @@
 //! triggers. It refers to rows by number, and SQLite may renumber the rows of a table without an
 //! integer key when it compacts the file; hence the column `row`.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use migration::dialect;
+use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -28,23 +29,12 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_UP, SQLITE_UP).await
+        dialect::run_either(manager, POSTGRES_UP, SQLITE_UP).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_DOWN, SQLITE_DOWN).await
+        dialect::run_either(manager, POSTGRES_DOWN, SQLITE_DOWN).await
     }
-}
-
-async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Result<(), DbErr> {
-    let sql = match manager.get_database_backend() {
-        DbBackend::Postgres => postgres,
-        DbBackend::Sqlite => sqlite,
-        other => {
-            return Err(DbErr::Migration(format!("there is no schema of notes for {other:?}")));
-        }
-    };
-    manager.get_connection().execute_unprepared(sql).await.map(drop)
 }
 
 const POSTGRES_UP: &str = "

@@ -1,9 +1,8 @@
 //! Creates an index to find the notes of an owner by exact title. An import looks up hundreds of
 //! titles at once.
 
-use sea_orm_migration::prelude::*;
-
 use migration::dialect;
+use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

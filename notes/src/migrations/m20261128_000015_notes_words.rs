@@ -23,7 +23,8 @@
 //! of their owners, not by this migration: the code that splits texts changes, and a migration must
 //! not.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use migration::dialect;
+use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -31,18 +32,12 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_UP, SQLITE_UP).await
+        dialect::run_either(manager, POSTGRES_UP, SQLITE_UP).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_DOWN, SQLITE_DOWN).await
+        dialect::run_either(manager, POSTGRES_DOWN, SQLITE_DOWN).await
     }
-}
-
-async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Result<(), DbErr> {
-    let is_postgres = manager.get_database_backend() == DbBackend::Postgres;
-    let sql = if is_postgres { postgres } else { sqlite };
-    manager.get_connection().execute_unprepared(sql).await.map(drop)
 }
 
 /// Each write by an old instance sets a different number, so that a row which changes while it is

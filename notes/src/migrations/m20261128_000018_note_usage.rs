@@ -4,7 +4,8 @@
 //! `notes` updates the row of its owner in the same transaction, so the row is exact, and locked
 //! until the commit. A user without notes has no row.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use migration::dialect;
+use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -12,18 +13,12 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_UP, SQLITE_UP).await
+        dialect::run_either(manager, POSTGRES_UP, SQLITE_UP).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, POSTGRES_DOWN, SQLITE_DOWN).await
+        dialect::run_either(manager, POSTGRES_DOWN, SQLITE_DOWN).await
     }
-}
-
-async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Result<(), DbErr> {
-    let is_postgres = manager.get_database_backend() == DbBackend::Postgres;
-    let sql = if is_postgres { postgres } else { sqlite };
-    manager.get_connection().execute_unprepared(sql).await.map(drop)
 }
 
 /// Creates the triggers first: from then on writers wait for the end of the migration, so the

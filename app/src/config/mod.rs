@@ -131,7 +131,7 @@ impl Config {
             things: self.product.brand().things,
             scopes: self.product.scopes(),
             providers: self.providers(),
-            data_keys: self.oauth.data_keys.clone(),
+            data_keys: self.data_keys(),
             redirect_schemes: self.oauth.redirect_schemes.clone(),
             clients: self.oauth.clients.clone(),
             client_documents: self.oauth.client_documents,
@@ -156,6 +156,14 @@ impl Config {
             github: self.oauth.github.clone(),
             policy: self.oauth.access_policy.clone(),
         })
+    }
+
+    /// The keys that encrypt tokens at identity providers: those of `DATA_KEYS`, and those derived from
+    /// the signing secrets. Never empty.
+    pub fn data_keys(&self) -> DataKeys {
+        let current = std::iter::once(&self.jwt_signing_secret);
+        let signing: Vec<_> = current.chain(&self.previous_signing_secrets).cloned().collect();
+        DataKeys::new(&self.oauth.data_keys, &signing)
     }
 
     /// Starts logging, and tracing if it is configured, under the name of the program, and logs the
@@ -231,7 +239,7 @@ impl Config {
         let data_dir = PathBuf::from(reader.text(DATA_DIR).unwrap_or(DATA_DIR.default.into()));
         let database = database(&mut reader, mode, &data_dir, product.brand());
         let redis = redis(&mut reader, mode, product.brand());
-        let (oauth, data_keys) = OAuthConfig::read(&mut reader, mode, &public_url, product);
+        let oauth = OAuthConfig::read(&mut reader, mode, &public_url, product);
         let proxies = reader.proxies();
         let model = reader.model();
         let product_settings = product.settings(&mut reader);
@@ -252,7 +260,6 @@ impl Config {
         let revision = reader.text(RENDER_GIT_COMMIT);
         // Last, because this may write a file, which a refused start should not leave behind.
         let signing_secrets = reader.signing_secrets(mode, &data_dir).unwrap_or_default();
-        let oauth = OAuthConfig { data_keys: DataKeys::new(&data_keys, &signing_secrets), ..oauth };
         let mut signing_secrets = signing_secrets.into_iter();
 
         match (database, signing_secrets.next()) {

@@ -6,7 +6,6 @@ use ::oauth::{
     access_token,
     cimd::KnownDocuments,
     client::{self, Client},
-    data_keys::DataKeys,
     grant,
     login::{
         github::{self, GitHubSettings},
@@ -35,8 +34,9 @@ pub struct OAuthConfig {
     pub github: Option<GitHubSettings>,
     /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
     pub access_policy: AccessPolicy,
-    /// `DATA_KEYS`, and the keys derived from `JWT_SIGNING_SECRET`; never empty.
-    pub data_keys: DataKeys,
+    /// `DATA_KEYS`: the secrets of the keys that encrypt tokens at identity providers, the current one
+    /// first; see [`Config::data_keys`](super::Config::data_keys).
+    pub data_keys: Vec<Secret>,
     /// `REDIRECT_SCHEMES`, and the built-in ones.
     pub redirect_schemes: Schemes,
     /// `OAUTH_CLIENTS`.
@@ -54,14 +54,12 @@ pub struct OAuthConfig {
 }
 
 impl OAuthConfig {
-    /// Reads the settings, except for [`Self::data_keys`], which also depend on the signing secrets.
-    /// Returns the secrets of `DATA_KEYS` beside them.
     pub(super) fn read(
         reader: &mut Reader<'_>,
         mode: Mode,
         public_url: &PublicUrl,
         product: &Product,
-    ) -> (Self, Vec<Secret>) {
+    ) -> Self {
         let github = reader.github(mode);
         let access_policy = access_policy(reader);
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
@@ -73,10 +71,10 @@ impl OAuthConfig {
         let known_documents = reader.parse(CLIENT_DOCUMENTS, |text| {
             KnownDocuments::parse(&inline_or_file(text)?, public_url.host(), &redirect_schemes)
         });
-        let config = Self {
+        Self {
             github,
             access_policy,
-            data_keys: DataKeys::new(&[], &[]),
+            data_keys,
             redirect_schemes,
             clients: clients.unwrap_or_default(),
             client_documents,
@@ -88,8 +86,7 @@ impl OAuthConfig {
             audit_retention: reader.duration(AUDIT_RETENTION, days(1)..=days(3_650)),
             ended_grant_retention: reader
                 .duration(ENDED_GRANT_RETENTION, grant::MIN_ENDED_RETENTION..=days(365)),
-        };
-        (config, data_keys)
+        }
     }
 }
 

@@ -278,7 +278,7 @@ fn signing_in_with_github_can_be_set_up() {
     assert_eq!(github.api_url, "http://127.0.0.1:9999/api/v3");
     assert_eq!(config.oauth.access_policy.logins.len(), 2);
     assert_eq!(config.oauth.access_policy.org.as_deref(), Some("Octo-Org"));
-    assert_eq!(config.oauth.data_keys.seals_with(), Some(KeySource::DataKeys));
+    assert_eq!(config.data_keys().seals_with(), Some(KeySource::DataKeys));
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
 }
@@ -296,13 +296,13 @@ fn an_organization_needs_no_further_variable() {
         .unwrap()
     };
     let before = with(&old);
-    assert_eq!(before.oauth.data_keys.seals_with(), Some(KeySource::SigningSecret));
-    let sealed = before.oauth.data_keys.seal("github:1", "gho_x").unwrap();
+    assert_eq!(before.data_keys().seals_with(), Some(KeySource::SigningSecret));
+    let sealed = before.data_keys().seal("github:1", "gho_x").unwrap();
     let after = with(&format!("{new},{old}"));
     assert_eq!(after.jwt_signing_secret.expose(), new);
     assert_eq!(after.previous_signing_secrets, [before.jwt_signing_secret]);
-    assert_eq!(after.oauth.data_keys.open("github:1", &sealed).unwrap().expose(), "gho_x");
+    assert_eq!(after.data_keys().open("github:1", &sealed).unwrap().expose(), "gho_x");
     // The generated secret works as well.
     let generated = read(&[("DATA_DIR", path(&directory)), ("ALLOWED_GITHUB_ORG", "octo-org")]);
-    assert_eq!(generated.unwrap().oauth.data_keys.seals_with(), Some(KeySource::SigningSecret));
+    assert_eq!(generated.unwrap().data_keys().seals_with(), Some(KeySource::SigningSecret));
 }

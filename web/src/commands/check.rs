@@ -69,7 +69,7 @@ fn client_documents(config: &Config) -> String {
 
 /// Which key seals the tokens with which membership is checked.
 fn data_keys(config: &Config, provider: &dyn IdentityProvider) -> String {
-    let key = match config.oauth.data_keys.seals_with() {
+    let key = match config.data_keys().seals_with() {
         Some(KeySource::DataKeys) => "the first key of DATA_KEYS",
         Some(KeySource::SigningSecret) | None => "a key derived from JWT_SIGNING_SECRET",
     };

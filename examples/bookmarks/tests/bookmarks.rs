@@ -18,7 +18,7 @@ use tests::{
     client::{Page, Web},
     eventually,
     github::GitHub,
-    processes::{Fleet, Kind, Other, Plan},
+    processes::{Fleet, Kind, Plan},
     schema::Revision,
 };
 use tokio::{
@@ -27,14 +27,14 @@ use tokio::{
     sync::Notify,
 };
 
-const BOOKMARKS: Kind = Kind::Other(Other { product: bookmarks::product });
+const BOOKMARKS: Kind = Kind::Other(bookmarks::product);
 
 const SCOPES: &str = "bookmarks:read bookmarks:write";
 
 /// The token for the metrics.
 const METRICS_TOKEN: &str = "a-token-for-metrics-of-32-bytes-or-more";
 
-/// Signs somebody in with GitHub, and returns an access token.
+/// Signs a user in with GitHub, and returns an access token.
 async fn sign_in(fleet: &Fleet) -> String {
     let browser = Browser::of(fleet.origin(), fleet.web(0));
     let client_app = ClientApp::register(fleet.web(0)).await;

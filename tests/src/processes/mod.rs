@@ -51,15 +51,8 @@ pub enum Kind {
     Product,
     /// `test-tools fixtures-web`: the fixture catalog together with that of the product.
     Fixtures,
-    /// Another product on the same base.
-    Other(Other),
-}
-
-/// The programs of another product.
-#[derive(Clone, Copy, Debug)]
-pub struct Other {
-    /// Builds the product.
-    pub product: fn() -> Product,
+    /// The programs of another product on the same base.
+    Other(fn() -> Product),
 }
 
 impl Kind {
@@ -68,7 +61,7 @@ impl Kind {
         match self {
             Self::Product => ("notes-mcp", &[]),
             Self::Fixtures => ("test-tools", &["fixtures-web"]),
-            Self::Other(Other { product }) => (product().brand().program, &[]),
+            Self::Other(product) => (product().brand().program, &[]),
         }
     }
 
@@ -77,14 +70,14 @@ impl Kind {
         match self {
             Self::Product => ("notes-mcp-worker", &[]),
             Self::Fixtures => ("test-tools", &["conformance-worker"]),
-            Self::Other(Other { product }) => (product().brand().worker_program, &[]),
+            Self::Other(product) => (product().brand().worker_program, &[]),
         }
     }
 
     fn product(self) -> Product {
         match self {
             Self::Product | Self::Fixtures => notes::product(),
-            Self::Other(Other { product }) => product(),
+            Self::Other(product) => product(),
         }
     }
 
@@ -92,7 +85,7 @@ impl Kind {
     async fn fresh_database(self) -> String {
         match self {
             Self::Product | Self::Fixtures => postgres::fresh_database().await,
-            Self::Other(Other { product }) => postgres::fresh_database_of(&product()).await,
+            Self::Other(product) => postgres::fresh_database_of(&product()).await,
         }
     }
 }

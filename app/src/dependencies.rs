@@ -1,4 +1,4 @@
-//! What a service is given from outside: the clock, the bus, and the stores that instances share.
+//! The dependencies of an app: the clock, the bus, and the stores that instances share.
 
 use std::{fmt, sync::Arc};
 
@@ -11,27 +11,27 @@ use platform::clock::Clock;
 
 use crate::{config::Config, metrics};
 
-/// Everything that a [`App`](crate::App) does not make itself. Instances that are given
-/// clones of one share its stores.
+/// Everything that an [`App`](crate::App) does not create itself. Instances with clones of one value share
+/// its stores.
 #[derive(Clone)]
 pub struct Dependencies {
-    /// Where the time comes from.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Where changes are told.
+    /// Publishes changes to other instances.
     pub bus: Arc<dyn mcp::Bus>,
-    /// What instances share of sign-ins.
+    /// The stores of the authorization server.
     pub oauth: Stores,
     /// The connection to Redis, if there is one.
     pub redis: Option<Connection>,
-    /// What turns the hosts of such documents into addresses.
+    /// Resolves the hosts of documents whose URL comes from a request.
     pub resolver: Arc<dyn Resolver>,
-    /// Certificates in PEM to trust for such documents instead of those of the system.
+    /// Certificates in PEM to trust when such documents are fetched. `None`: those of the system.
     pub roots: Option<Arc<[u8]>>,
 }
 
 impl Dependencies {
-    /// What the configuration asks for: everything that instances share in Redis, over one
-    /// connection, or all of it in this process. The first part is for the engine.
+    /// The stores that the configuration selects: in Redis, over one connection, or in this process.
+    /// The first value is for the engine.
     pub fn configured(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -49,7 +49,7 @@ impl Dependencies {
         Ok((stores, given))
     }
 
-    /// Stores in Redis, and the network as it is.
+    /// Stores in Redis, and the resolver of the system.
     pub fn in_redis(
         clock: Arc<dyn Clock>,
         bus: Arc<dyn mcp::Bus>,
@@ -62,7 +62,7 @@ impl Dependencies {
         }
     }
 
-    /// Stores in this process, and the network as it is.
+    /// Stores in this process, and the resolver of the system.
     pub fn in_process(clock: Arc<dyn Clock>, bus: Arc<dyn mcp::Bus>) -> Self {
         Self {
             oauth: Stores::in_process(&clock),

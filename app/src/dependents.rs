@@ -1,4 +1,4 @@
-//! What depends on accounts and access: the traits by which `jobs` and `oauth` call this crate.
+//! Implementations of the traits through which `jobs` and `oauth` call parts that they do not know.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use platform::{
 
 use crate::product::AnyState;
 
-/// What the queue asks about the access that jobs were started with.
+/// Tells the queue whether the access has ended that jobs were started with.
 pub(crate) struct JobAccess(Database);
 
 impl JobAccess {
@@ -35,7 +35,8 @@ impl jobs::Access for JobAccess {
     }
 }
 
-/// What ends with an account or with access: jobs, downloads, and what the product keeps.
+/// Deletes what belongs to an account, and ends what runs with ended access: jobs, downloads, and the
+/// data of the product.
 pub(crate) struct Owned {
     product: AnyState,
     bus: Arc<dyn Bus>,

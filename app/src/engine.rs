@@ -1,4 +1,4 @@
-//! How the engine is set up.
+//! The settings of the MCP engine.
 
 use std::{iter, sync::Arc};
 
@@ -6,14 +6,14 @@ use mcp::{SealKey, Settings, job::JobSettings};
 
 use crate::{App, rate_limits::PerPerson};
 
-/// How the engine is set up: the service's clock, a key that every instance derives alike, and how
-/// much a person may ask.
+/// Returns the settings of the engine: the clock, the keys that all instances derive from the same
+/// secret, the queue of jobs, and the rate limits.
 pub fn mcp_settings(app: &App) -> Settings {
     let clock = Arc::clone(app.clock());
     let config = app.config();
     let secrets = iter::once(&config.jwt_signing_secret).chain(&config.previous_signing_secrets);
     Settings {
-        // The first one seals, all of them open: a question outlives a change of the secret.
+        // The first key encrypts, and all decrypt: a question survives a change of the secret.
         seal_keys: secrets.map(|it| SealKey::new(it.derive("mcp request state v1"))).collect(),
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,

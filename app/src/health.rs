@@ -1,4 +1,4 @@
-//! Whether the program can do its work, cheaply enough to be asked every second by several probes.
+//! The health of this process, checked cheaply enough for several probes per second.
 
 use std::time::Duration;
 
@@ -9,35 +9,35 @@ use platform::{
 use sea_orm::DbErr;
 use tokio::{sync::Mutex, time::Instant};
 
-/// What a probe learns.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The database answers.
     Well,
     /// The database answers, but all connections of this process are in use and requests wait for
-    /// one. Other instances are no better off if a statement holds them all.
+    /// one. If a statement blocks them all, other instances have the same problem.
     Busy,
     /// The database does not answer.
     NoDatabase,
 }
 
-/// The longest that a check takes. Probes give up after about two seconds.
+/// The timeout of a check. Probes give up after about two seconds.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an answer holds, so that probes do not become load when the database is slow.
+/// How long a result is reused, so that probes do not load a slow database.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// How often the log repeats that something is still wrong.
+/// How often a problem that persists is logged again.
 const REPEAT: Duration = Duration::from_mins(1);
 
-/// The last answer. Probes that come at the same time share one check.
+/// The last result. Concurrent probes share one check.
 #[derive(Debug, Default)]
 pub(crate) struct Cache(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
     last: Option<(Instant, Health)>,
-    /// What the log said last, and when.
+    /// The last result that was logged, and when.
     logged: Option<(Instant, Health)>,
 }
 
@@ -63,7 +63,7 @@ impl Cache {
 }
 
 impl Kept {
-    /// Logs a change, and now and then that something is still wrong.
+    /// Logs a change, and repeats a problem that persists.
     fn log(&mut self, health: Health, error: Option<&DbErr>, max_connections: u32) {
         let said = self.logged.map_or(Health::Well, |(_, health)| health);
         let repeats = self.logged.is_none_or(|(at, _)| at.elapsed() >= REPEAT);

@@ -55,11 +55,11 @@ pub use self::{
     },
 };
 
-/// How long a process that ends waits until its last totals are written. They are also in the next
-/// write of another process, except for what happened in the last seconds.
+/// The timeout for writing the last totals when the process ends. Only the counts of the last seconds are
+/// lost if they are not written.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What every verb works with. Cheap to clone; clones share everything.
+/// The parts of a process, wired together. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
 
@@ -82,8 +82,8 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// Opens the database, with stores of this process. The schema is not looked at, so it may be
-    /// migrated afterwards; the signing keys are read, or made, when they are first needed.
+    /// Connects to the database, with stores in this process. Does not check the schema, which may be
+    /// migrated afterwards; the signing keys are read, or created, at first use.
     pub async fn connect(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -92,7 +92,7 @@ impl App {
         Self::connect_with(config, Dependencies::in_process(clock, bus)).await
     }
 
-    /// The same with any stores, which several instances may share.
+    /// The same with stores that several instances may share.
     pub async fn connect_with(config: &Config, mut given: Dependencies) -> anyhow::Result<Self> {
         given.oauth.limiter = metrics::limiter(given.oauth.limiter);
         let clock = Arc::clone(&given.clock);
@@ -152,23 +152,22 @@ impl App {
         })))
     }
 
-    /// The configuration that it was made with.
+    /// The configuration.
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// The pool of database connections, for what no person asks for.
+    /// The pool of database connections, for work that no user requested.
     pub fn db(&self) -> &Database {
         &self.0.db
     }
 
-    /// The pool for what this person asks for: only a part of it, so that the others find a
-    /// connection, too.
+    /// The part of the pool for the requests of one user, so that other users find a connection, too.
     pub fn db_of(&self, user: &mcp::UserId) -> Database {
         self.0.db.of_person(user.as_str())
     }
 
-    /// Where the time comes from.
+    /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.given.clock
     }
@@ -183,7 +182,7 @@ impl App {
         self.0.state.owner().usage(user).await
     }
 
-    /// How many unfinished jobs a person has, and the quota.
+    /// Counts the unfinished jobs of a user, with the quota.
     pub async fn jobs_used(&self, user: &UserId) -> Result<::jobs::JobUsage, Failure> {
         ::jobs::usage(&self.db_of(user), user, self.jobs().quota()).await
     }
@@ -226,8 +225,8 @@ impl App {
         platform::db::check_rights(self.db(), &product::all_tables(self.product())).await
     }
 
-    /// Writes what was counted and closes the connections after the statements that are running, so
-    /// that the process can end. Takes a few seconds at most, whatever the database does.
+    /// Writes the last totals, and closes the connections after the running statements. Takes at most a few
+    /// seconds, whatever the database does.
     pub async fn close(&self) {
         match timeout(LAST_WRITE_TIMEOUT, jobs::write_totals(self.jobs())).await {
             Ok(Ok(())) => {}

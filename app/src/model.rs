@@ -18,16 +18,16 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use crate::config::ModelSettings;
 
-/// How long one answer may take: a local model writes a page in a minute or two.
+/// The timeout of a request: a local model writes a page in a minute or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// How long the connection alone may take.
+/// The timeout of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read, in bytes. A page of text has a few kilobytes.
+/// The maximum size of a response, in bytes. A page of text has a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Characters of what the endpoint says about a refusal that go to the log.
+/// The maximum length of an error text of the endpoint in the log, in characters.
 const SHOWN: usize = 300;
 
 /// A configured model.
@@ -36,23 +36,23 @@ pub struct Model {
     proxies: Proxies,
     /// The name of the program, for the `User-Agent`.
     program: &'static str,
-    /// Made at the first request: reading the certificates of the system takes a while.
+    /// Created at the first request: reading the certificates of the system takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
 }
 
-/// Why the model said nothing.
+/// Why there is no completion.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
-    /// Too busy, away, or too slow: another try may succeed.
+    /// Busy, unreachable or too slow: a retry may succeed.
     #[error("the model is not available: {0}")]
     Away(String),
-    /// The endpoint does not take our request, or its answer is none: the operator has to look.
+    /// The endpoint rejects the request, or its response is unusable: the operator has to act.
     #[error("the model's endpoint refuses: {0}")]
     Refused(String),
 }
 
 impl ModelError {
-    /// In one word, for a trace.
+    /// The value of `error.type` in a trace.
     fn kind(&self) -> &'static str {
         match self {
             Self::Away(_) => "unavailable",
@@ -94,7 +94,7 @@ impl Model {
         said.inspect_err(|error| outgoing::failed(&span, error.kind()))
     }
 
-    /// The span of a completion. Neither what is asked nor what is said is anybody else's business.
+    /// The span of a completion. It contains neither the prompt nor the completion.
     fn traced(&self) -> Span {
         info_span!(
             target: TRACED,

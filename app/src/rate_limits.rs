@@ -1,7 +1,7 @@
-//! How many requests one person may send to `/mcp`, whatever instance they meet.
+//! The rate limits of each user at `/mcp`, over all instances.
 //!
-//! Three quotas: one for calls; one for what clients send while they connect, which nothing else uses
-//! up; and one for what may follow in great numbers, such as the pages of a long list.
+//! There are three quotas: for calls; for the requests of clients that connect, so that calls cannot use
+//! it up; and for requests that may follow in great numbers, such as the pages of a long list.
 
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use oauth::limits::{Bucket, Verdict, per_minute};
 
 use crate::App;
 
-/// What a client sends while it connects, and what costs hardly anything, may come this many times
-/// as often as calls: clients ask for every list, some of them several times.
+/// The quotas of cheap requests as a multiple of the quota of calls: clients request every list when they
+/// connect, some of them several times.
 const LIGHT_FACTOR: u32 = 10;
 
-/// The least number of requests a minute by which a person's clients connect, however few calls are
-/// allowed. A client needs about eight, and several start together.
+/// The minimum quota per minute for the requests of clients that connect, even if fewer calls are allowed.
+/// A client needs about eight, and several may start together.
 const LEAST_LIGHT: u32 = 120;
 
-/// Bytes of streams, answers and waiting calls that one person may add to the shared store within the
-/// time for which it keeps them. GCRA lets a burst of as much precede it, so one person holds at most
-/// twice this: a quarter of the smallest store that we run on.
+/// The number of bytes of streams, responses and waiting calls that a user may add to the shared store
+/// within the time for which it keeps them. GCRA allows a burst of the same size before, so a user
+/// occupies at most twice this: a quarter of the smallest supported store.
 const KEPT: Bucket =
     Bucket { name: "kept", limit: 32 * 1024 * 1024, window: Duration::from_mins(15) };
 
-/// The limits of every person.
+/// The limits of each user.
 pub(crate) struct PerPerson {
     app: App,
-    /// `None` if `RATE_LIMIT_PER_MINUTE` is 0. The storage quota holds all the same.
+    /// `None` if `RATE_LIMIT_PER_MINUTE` is 0. The storage quota applies nevertheless.
     requests: Option<Requests>,
 }
 
-/// The limits on requests.
+/// The quotas of requests.
 struct Requests {
     calls: Bucket,
     light: Bucket,
@@ -40,7 +40,7 @@ struct Requests {
 }
 
 impl PerPerson {
-    /// The limits that `RATE_LIMIT_PER_MINUTE` sets.
+    /// The limits that `RATE_LIMIT_PER_MINUTE` configures.
     pub(crate) fn configured(app: &App) -> Self {
         let limit = app.config().http.rate_limit_per_minute;
         let requests = (limit > 0).then(|| Requests {

@@ -173,7 +173,7 @@ async fn once(
 ) -> anyhow::Result<()> {
     let (app, engine) = connect(config).await?;
     let name = schedule.name;
-    let count = schedules::run_now(&schedule, &app, &engine, shutdown)
+    let count = schedules::run_now(schedule, &app, &engine, shutdown)
         .await
         .with_context(|| format!("schedule `{name}` failed"))?;
     say(format_args!("{name}: {count}"));

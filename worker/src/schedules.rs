@@ -299,7 +299,7 @@ pub async fn run_now(
         }
         let done = match &schedule.step {
             Step::Base(function) => function(app, runner, &mut after).await?,
-            Step::Product(step) => step.run(app.any_state()).await?,
+            Step::Product(bound) => bound.run(app.any_state()).await?,
         };
         count += done.count;
         if !done.more {

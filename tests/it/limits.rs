@@ -12,7 +12,7 @@ use tests::{
     schema::Revision,
 };
 
-use crate::{jobs_store::new_job, storage::user};
+use crate::{jobs_store::new_job, world::user};
 
 const MEBIBYTE: usize = 1024 * 1024;
 

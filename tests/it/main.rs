@@ -2,8 +2,6 @@
 //! JSON over real HTTP; every message is validated against the official schema.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use tests::cluster::Database;
-
 /// Runs tests that take a [`Database`] on SQLite and on Postgres.
 macro_rules! on_both_databases {
     ($($name:ident),+ $(,)?) => {
@@ -23,46 +21,33 @@ macro_rules! on_both_databases {
 }
 
 mod any_instance;
-mod arguments;
 mod batches;
 mod blame;
 mod bounds;
 mod cancellation;
 mod circles;
-mod contracts;
 mod duplicated_headers;
 mod early_responses;
 mod edges;
 mod endpoint;
-mod fairness;
 mod fuzz;
-mod isolation;
 mod jobs;
 mod jobs_store;
-mod jobs_tools;
 mod limits;
 mod logging;
 mod notes;
 mod oauth;
 mod oauth_store;
-mod pagination;
 mod questions;
-mod quota;
 mod redis_keys;
-mod rmcp_client;
 mod rmcp_sign_in;
 mod scopes;
 mod sessions;
 mod shutdown;
-mod storage;
 mod stores;
 mod streams;
 mod subscriptions;
 mod tidy;
 mod versions;
 mod worker_program;
-
-/// Starts one instance of the product.
-async fn notes_on(database: Database) -> tests::cluster::Cluster {
-    tests::cluster::Setup::new(database).start().await
-}
+mod world;

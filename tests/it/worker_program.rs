@@ -19,7 +19,7 @@ use worker::schedules;
 
 use crate::{
     jobs_store::new_job,
-    storage::{draft, user},
+    world::{draft, user},
 };
 
 /// The token for the metrics of the web process.

@@ -12,7 +12,7 @@ use tests::{
 };
 
 use super::{REVISION, ended, told};
-use crate::jobs_tools::titles;
+use crate::notes::jobs::titles;
 
 /// What a client did during the restarts.
 #[derive(Default)]

@@ -21,7 +21,7 @@ use mcp::{
 use platform::db::Transaction;
 use serde_json::{json, value::to_raw_value};
 
-use crate::storage::{World, on_both, user};
+use crate::world::{World, on_both, user};
 
 /// Begins a transaction as the product does: on SQLite it takes the write lock at once. One that
 /// only wants it later is refused if somebody else writes then, however long it would wait.

@@ -10,7 +10,9 @@ mod keys;
 mod plans;
 mod refresh;
 mod revocation;
+mod signing_keys;
 mod sweep;
+mod users;
 
 use std::time::Duration;
 
@@ -23,14 +25,14 @@ use oauth::{
     code::{NewCode, RedeemError, Redemption},
     display_name::DisplayName,
     grant::TokenSet,
-    login::users::{self, SignIn},
+    login::{self, users::SignIn},
     pkce::{Challenge, Verifier},
     refresh::{RefreshError, Rotation},
     token_format::PlainCode,
 };
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 
-use crate::storage::{World, on_both, user};
+use crate::world::{self, World, on_both, user};
 
 /// Where the client of these stories receives codes.
 const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
@@ -85,7 +87,7 @@ impl Issued {
 async fn agree(app: &App, client: &Client, person: &UserId) -> Issued {
     let now = app.clock().now();
     let sign_in = SignIn { user: person.clone(), login: "ada".to_owned(), display_name: None };
-    users::upsert(app.db(), now, sign_in).await.unwrap();
+    login::users::upsert(app.db(), now, sign_in).await.unwrap();
     let verifier = Verifier::generate();
     let new = NewCode {
         client: client.id.clone(),

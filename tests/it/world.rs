@@ -24,13 +24,13 @@ macro_rules! on_both {
         mod on_sqlite {
             $(#[tokio::test]
             async fn $story() {
-                super::$story(crate::storage::World::sqlite().await).await;
+                super::$story(crate::world::World::sqlite().await).await;
             })*
         }
         mod on_postgres {
             $(#[tokio::test]
             async fn $story() {
-                super::$story(crate::storage::World::postgres().await).await;
+                super::$story(crate::world::World::postgres().await).await;
             })*
         }
     };

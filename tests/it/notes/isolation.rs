@@ -7,7 +7,7 @@ use tests::{
     schema::Revision,
 };
 
-use crate::notes_on;
+use super::notes_on;
 
 on_both_databases!(
     somebody_elses_note_is_as_absent_as_one_that_never_was,

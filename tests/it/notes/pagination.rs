@@ -11,7 +11,7 @@ use tests::{
     schema::Revision,
 };
 
-use crate::notes_on;
+use super::notes_on;
 
 on_both_databases!(
     pages_of_notes_join_up,

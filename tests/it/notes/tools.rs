@@ -7,7 +7,7 @@ use tests::{
     schema::Revision,
 };
 
-use crate::notes_on;
+use super::notes_on;
 
 on_both_databases!(
     a_note_is_kept_found_changed_and_deleted,

@@ -1,0 +1,19 @@
+//! The product: notes. Another product replaces this folder with tests of its own.
+
+mod arguments;
+mod contracts;
+mod fairness;
+mod isolation;
+pub(crate) mod jobs;
+mod pagination;
+mod quota;
+mod rmcp_client;
+pub(crate) mod store;
+mod tools;
+
+use tests::cluster::{Cluster, Database, Setup};
+
+/// Starts one instance.
+async fn notes_on(database: Database) -> Cluster {
+    Setup::new(database).start().await
+}

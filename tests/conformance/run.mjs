@@ -160,9 +160,9 @@ async function atRest() {
     try {
         // Stores that other processes can reach let the workers be processes of their own.
         for (let count = 0; web.hello.worker && count < Number(options.workers); count += 1) {
-            const own = { WORKER_PORT: `${await freePort()}`, LOG: 'warn', TEST_OFFER: 'fixtures' };
+            const own = { WORKER_PORT: `${await freePort()}`, LOG: 'warn', TEST_PRODUCT: 'protocol' };
             const settings = { ...web.hello.worker, ...own };
-            workers.push(await startProgram('conformance-worker', ['--tied'], settings));
+            workers.push(await startProgram('fixtures-worker', ['--tied'], settings));
         }
         proxy.forwardTo(web.hello.ports, web.hello.token);
         for (const revision of REVISIONS) await check(revision, `${proxy.origin}/mcp`, () => 0);

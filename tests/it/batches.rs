@@ -27,9 +27,9 @@ async fn answers(mut stream: Stream) -> Vec<Value> {
 
 #[tokio::test]
 async fn every_request_of_a_batch_is_answered_once() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = march(&cluster).await;
-    let create = json!({ "name": "notes_create", "arguments": { "title": "One", "body": "1" } });
+    let create = json!({ "name": "items_create", "arguments": { "title": "One", "body": "1" } });
     let batch = [
         ada.body("ping", Value::Null),
         json!({ "jsonrpc": "2.0", "method": "notifications/roots/list_changed" }),
@@ -46,7 +46,7 @@ async fn every_request_of_a_batch_is_answered_once() {
 
 #[tokio::test]
 async fn a_tool_that_panics_has_failed_and_the_others_are_answered() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = march(&cluster).await;
     let call = |tool: &str| ada.body("tools/call", json!({ "name": tool, "arguments": {} }));
     let batch = [call("test_simple_text"), call("test_panic")];
@@ -64,7 +64,7 @@ async fn a_tool_that_panics_has_failed_and_the_others_are_answered() {
 
 #[tokio::test]
 async fn a_batch_of_notifications_is_accepted_without_a_body() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = march(&cluster).await;
     let notification = json!({ "jsonrpc": "2.0", "method": "notifications/roots/list_changed" });
     let mut stream = ada.batch(&[notification.clone(), notification]).await;
@@ -74,7 +74,7 @@ async fn a_batch_of_notifications_is_accepted_without_a_body() {
 
 #[tokio::test]
 async fn answers_to_our_questions_may_come_in_a_batch() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = march(&cluster).await;
     let mut stream = ada
         .open(
@@ -101,7 +101,7 @@ async fn answers_to_our_questions_may_come_in_a_batch() {
 
 #[tokio::test]
 async fn a_batch_is_refused_where_there_are_none() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     for revision in [Revision::June2025, Revision::November2025] {
         let ada = cluster.web(0).legacy(&token, revision).await;
@@ -113,7 +113,7 @@ async fn a_batch_is_refused_where_there_are_none() {
 
 #[tokio::test]
 async fn a_batch_without_messages_or_with_a_handshake_is_refused() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let ada = march(&cluster).await;
     let empty = ada.send_on_purpose(&json!([])).await;
@@ -139,7 +139,7 @@ async fn a_batch_without_messages_or_with_a_handshake_is_refused() {
 
 #[tokio::test]
 async fn a_modern_request_is_never_part_of_a_batch() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let ada = cluster.web(0).modern(&token);
     let body = json!([ada.body("tools/list", Value::Null)]);

@@ -162,12 +162,10 @@ async fn every_form(web: &Web) {
 async fn every_call(web: &Web, token: &str) {
     let odd = "\u{0}";
     for (name, arguments) in [
-        ("notes_create", json!({ "title": odd, "body": odd, "tags": [odd] })),
-        ("notes_search", json!({ "query": odd })),
-        ("notes_search", json!({ "query": "\" OR ( * NEAR/0 \\ ' : ^" })),
-        ("notes_list", json!({ "tag": odd, "cursor": odd })),
-        ("notes_get", json!({ "id": odd })),
-        ("notes_import", json!({ "text": odd })),
+        ("items_create", json!({ "title": odd, "body": odd })),
+        ("items_list", json!({ "cursor": odd })),
+        ("items_get", json!({ "id": odd })),
+        ("items_import", json!({ "titles": [odd] })),
         ("jobs_get", json!({ "id": odd })),
         ("jobs_list", json!({ "cursor": odd })),
         ("jobs_cancel", json!({ "id": odd })),

@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
     client::{Page, Web},
-    cluster::{Cluster, Database, Offer, Setup},
+    cluster::{Cluster, Database, Setup},
     eventually, in_time,
     redis::Server,
     schema::Revision,
@@ -104,7 +104,7 @@ async fn nothing_that_a_session_sends_is_kept_when_it_is_overlong() {
     let server = Server::start().await;
     let cluster = two_instances(&server).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
-    let uri = format!("notes://by-id/{}", overlong());
+    let uri = format!("items://by-id/{}", overlong());
     let mut with_id = ada.body("ping", Value::Null);
     with_id["id"] = json!(overlong());
     let cases = [
@@ -128,7 +128,7 @@ async fn a_session_follows_so_many_bytes_of_uris_wherever_it_asks() {
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let mut followed = 0;
     for number in 0..2 * MAX_SUBSCRIPTION_BYTES / MAX_URI_BYTES {
-        let uri = format!("notes://by-id/{number:0>1010}");
+        let uri = format!("items://by-id/{number:0>1010}");
         assert_eq!(uri.len(), MAX_URI_BYTES);
         let there = ada.at(cluster.web(number % 2));
         let answer = there.call("resources/subscribe", json!({ "uri": uri })).await.message;
@@ -199,8 +199,8 @@ async fn a_persons_streams_are_bounded_and_calls_still_pass() {
     let token = cluster.token("mallory").await;
     let mallory = cluster.web(0).modern(&token);
     for uris in [
-        vec![format!("notes://by-id/{}", overlong())],
-        (0..100).map(|number| format!("notes://by-id/{number:0>1010}")).collect(),
+        vec![format!("items://by-id/{}", overlong())],
+        (0..100).map(|number| format!("items://by-id/{number:0>1010}")).collect(),
     ] {
         let body = mallory.body("subscriptions/listen", listen(&uris));
         let refused = mallory.send_on_purpose(&body).await;
@@ -219,7 +219,7 @@ async fn a_persons_streams_are_bounded_and_calls_still_pass() {
         assert!(open.len() < 1_000, "streams of one person are not bounded");
     };
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(mallory.tool("notes_list", json!({})).await.status, 200, "a call still passes");
+    assert_eq!(mallory.tool("items_list", json!({})).await.status, 200, "a call still passes");
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let theirs = ada.open("subscriptions/listen", listen(&[])).await;
     assert_eq!(theirs.status(), StatusCode::OK, "somebody else's stream opens");
@@ -275,14 +275,13 @@ async fn unfinished_bodies_of_one_person_are_bounded_and_keep_nobody_else_out() 
     .await;
     let ada = web.modern(cluster.token("ada").await);
     let title = "x".repeat(200);
-    let created = ada.tool("notes_create", json!({ "title": title, "body": "" })).await;
+    let created = ada.tool("items_create", json!({ "title": title, "body": "" })).await;
     assert_eq!(created.status, 200, "{:#}", created.message);
     drop(bodies);
     let mallory = web.modern(&token);
     eventually("what was held is given back", async || {
         let large = json!({ "text": "x".repeat(2 * 1024 * 1024) });
-        let body =
-            mallory.body("tools/call", json!({ "name": "notes_search", "arguments": large }));
+        let body = mallory.body("tools/call", json!({ "name": "items_list", "arguments": large }));
         (mallory.send_on_purpose(&body).await.status != 429).then_some(())
     })
     .await;
@@ -319,7 +318,7 @@ async fn begun(web: &Web, head: &str, body: &str) -> (String, TcpStream) {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_do_not_fill_the_store() {
     let server = Server::start().await;
-    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures).instances(2);
+    let setup = Setup::new(Database::Sqlite).instances(2);
     let cluster = setup.on_redis_at(server.url()).start().await;
     let token = cluster.token("mallory").await;
     let mallory = cluster.web(0).legacy(&token, REVISION).await;

@@ -11,7 +11,7 @@ async fn first_step(stream: &mut Stream) {
 
 #[tokio::test]
 async fn a_legacy_call_is_cancelled_by_a_notification_at_any_instance_and_not_answered() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let gate = cluster.gate("a");
     gate.step();
@@ -29,7 +29,7 @@ async fn a_legacy_call_is_cancelled_by_a_notification_at_any_instance_and_not_an
 
 #[tokio::test]
 async fn a_cancellation_reaches_only_the_session_it_was_sent_in() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let one = cluster.web(0).legacy(&token, Revision::November2025).await;
     let other = cluster.web(0).legacy(&token, Revision::November2025).await;
@@ -55,7 +55,7 @@ async fn a_cancellation_reaches_only_the_session_it_was_sent_in() {
 
 #[tokio::test]
 async fn a_cancellation_of_nothing_is_ignored() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     for request in [json!(4711), json!("no such request")] {
         let cancelled = json!({ "requestId": request });
@@ -67,7 +67,7 @@ async fn a_cancellation_of_nothing_is_ignored() {
 
 #[tokio::test]
 async fn a_call_that_waits_for_an_answer_can_be_cancelled() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let call = ada.body(
         "tools/call",
@@ -89,7 +89,7 @@ async fn a_call_that_waits_for_an_answer_can_be_cancelled() {
 
 #[tokio::test]
 async fn a_modern_client_cancels_by_going_away() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let gate = cluster.gate("a");
     gate.step();
@@ -101,7 +101,7 @@ async fn a_modern_client_cancels_by_going_away() {
 
 #[tokio::test]
 async fn a_modern_client_may_go_away_before_anything_was_answered() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let gate = cluster.gate("a");
     let call =
@@ -113,7 +113,7 @@ async fn a_modern_client_may_go_away_before_anything_was_answered() {
 
 #[tokio::test]
 async fn a_legacy_client_that_goes_away_cancels_nothing() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     for revision in Revision::LEGACY {
         let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let name = format!("gate of {revision}");

@@ -46,7 +46,7 @@ async fn a_modern_request_names_everything_once() {
     let cluster = two_instances().await;
     let token = cluster.token("ada").await;
     let modern = cluster.web(0).modern(&token);
-    let arguments = json!({ "name": "notes_list", "arguments": {} });
+    let arguments = json!({ "name": "items_list", "arguments": {} });
     let body = modern.body("tools/call", arguments);
     let sent = headers(&[
         ("authorization", &format!("Bearer {token}")),
@@ -54,13 +54,13 @@ async fn a_modern_request_names_everything_once() {
         ("accept", ACCEPT),
         ("mcp-protocol-version", "2026-07-28"),
         ("mcp-method", "tools/call"),
-        ("mcp-name", "notes_list"),
+        ("mcp-name", "items_list"),
     ]);
     let request = |number| cluster.web(number).request(Method::POST, "/mcp").body(body.to_string());
     for (name, other) in [
         ("mcp-protocol-version", "2025-11-25"),
         ("mcp-method", "tools/list"),
-        ("mcp-name", "notes_delete"),
+        ("mcp-name", "items_delete"),
     ] {
         let same = sent[name].to_str().unwrap().to_owned();
         for number in 0..2 {

@@ -144,7 +144,7 @@ async fn a_response_before_the_body_reaches_every_client() {
 
 #[tokio::test]
 async fn a_limit_that_is_used_up_is_said_before_the_body() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::on_postgres(2).await;
     let early = early(Method::POST, "/register", 429, &[("content-type", JSON)]);
     for number in 0..100 {
         let web = cluster.web(number % 2);

@@ -36,7 +36,7 @@ fn explained(page: &Page) {
 
 #[tokio::test]
 async fn without_a_good_token_nobody_gets_in_and_everybody_learns_how() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::on_postgres(2).await;
     let web = cluster.web(0);
     let token = cluster.token("ada").await;
     let other_server = Setup::new(Database::Sqlite).start().await.token("ada").await;
@@ -121,7 +121,7 @@ async fn a_foreign_page_or_name_is_refused() {
 
 #[tokio::test]
 async fn a_body_must_be_json_of_a_reasonable_size() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let web = cluster.web(0);
     let token = cluster.token("ada").await;
     let sent_as = async |kind: &str, accept: &str| {
@@ -160,7 +160,7 @@ async fn a_body_must_be_json_of_a_reasonable_size() {
 
 #[tokio::test]
 async fn what_is_no_json_rpc_is_explained() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     for (body, code) in [
@@ -186,7 +186,7 @@ async fn what_is_no_json_rpc_is_explained() {
 
 #[tokio::test]
 async fn a_path_takes_the_methods_it_names() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let web = cluster.web(0);
     let token = cluster.token("ada").await;
     for (method, path, status) in [
@@ -207,7 +207,7 @@ async fn a_path_takes_the_methods_it_names() {
 
 #[tokio::test]
 async fn the_way_in_is_published() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::on_postgres(1).await;
     let web = cluster.web(0);
     for path in
         ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"]
@@ -231,7 +231,7 @@ async fn the_way_in_is_published() {
 
 #[tokio::test]
 async fn a_token_that_expires_closes_the_streams_it_opened() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let brief = cluster.brief_token("ada", Duration::from_secs(3)).await;
     let filter = json!({ "toolsListChanged": true });
     let (mut listening, _) = cluster.web(0).modern(&brief).listen(filter).await;
@@ -243,7 +243,7 @@ async fn a_token_that_expires_closes_the_streams_it_opened() {
 
 #[tokio::test]
 async fn a_session_outlives_a_token_that_expires() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let ada = cluster.web(0).legacy(&token, Revision::November2025).await;
     assert_eq!(ada.call("ping", Value::Null).await.status, 200);

@@ -65,7 +65,7 @@ fn message(page: &Page) -> (String, Value) {
 
 #[tokio::test]
 async fn a_client_gets_the_kind_of_answer_that_it_accepts() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let (web, token) = (cluster.web(0), cluster.token("ada").await);
     for (accept, expected) in [
         (&[EVENTS][..], EVENTS),
@@ -94,7 +94,7 @@ async fn a_client_gets_the_kind_of_answer_that_it_accepts() {
             ("tools/list", json!({}), "/result/tools"),
             ("ping", json!({}), "/result"),
             ("resources/list", json!({}), "/result/resources"),
-            ("tools/call", json!({ "name": "notes_list", "arguments": {} }), "/result/content"),
+            ("tools/call", json!({ "name": "items_list", "arguments": {} }), "/result/content"),
             ("no/such/method", json!({}), "/error/code"),
             ("tools/call", json!({ "name": "nothing" }), "/error/code"),
         ] {
@@ -116,7 +116,7 @@ async fn a_client_gets_the_kind_of_answer_that_it_accepts() {
 
 #[tokio::test]
 async fn what_no_client_accepts_is_refused() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let (web, token) = (cluster.web(0), cluster.token("ada").await);
     for accept in ["text/html", "*/*;q=0", "application/json;q=0, text/event-stream;q=0"] {
         for body in [initialize(), modern("tools/list")] {
@@ -143,7 +143,7 @@ async fn what_no_client_accepts_is_refused() {
 
 #[tokio::test]
 async fn an_error_of_http_is_json_whatever_the_client_accepts() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
     let page = Page::read(post(cluster.web(0), "/mcp", &token, &[EVENTS], &body)).await;
@@ -153,7 +153,7 @@ async fn an_error_of_http_is_json_whatever_the_client_accepts() {
 
 #[tokio::test]
 async fn the_endpoint_is_served_with_a_slash_at_its_end_too() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let (web, token) = (cluster.web(0), cluster.token("ada").await);
     let hello = Page::read(post(web, "/mcp/", &token, &[JSON, EVENTS], &initialize())).await;
     assert_eq!(hello.status, 200, "{}", hello.text());
@@ -180,7 +180,7 @@ async fn the_endpoint_is_served_with_a_slash_at_its_end_too() {
 
 #[tokio::test]
 async fn each_way_to_write_the_endpoint_has_metadata_that_names_it_so() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let web = cluster.web(0);
     for path in ["/mcp", "/mcp/"] {
         let refused = Page::read(web.request(Method::POST, path)).await;
@@ -198,7 +198,7 @@ async fn each_way_to_write_the_endpoint_has_metadata_that_names_it_so() {
 
 #[tokio::test]
 async fn an_authorization_that_holds_no_token_begins_the_sign_in() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let web = cluster.web(0);
     for (values, is_a_mistake) in [
         (&[""][..], false),

@@ -6,11 +6,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use mcp::{Caller, Engine, Reply, ReplyBody, SealKey, Settings, Stores, UserId};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
-use tests::fixtures::{self, Gates};
+use tests::cluster::Cluster;
 use tokio::runtime::Runtime;
 
 /// An engine with the fixtures and one session.
 struct Target {
+    /// Holds the database of the fixtures.
+    _cluster: Cluster,
     runtime: Runtime,
     engine: Engine,
     session: String,
@@ -19,7 +21,7 @@ struct Target {
 impl Target {
     fn new() -> Self {
         let runtime = Runtime::new().unwrap();
-        let (engine, session) = runtime.block_on(async {
+        let (cluster, engine, session) = runtime.block_on(async {
             let settings = Settings {
                 seal_keys: vec![SealKey::new([7; 32])],
                 now: Arc::new(|| 1_800_000_000),
@@ -29,7 +31,8 @@ impl Target {
                 access: None,
             };
             let stores = Stores::in_memory(Duration::from_hours(1));
-            let engine = Engine::new(fixtures::catalog(Gates::default()), stores, settings);
+            let cluster = Cluster::on_sqlite(1).await;
+            let engine = Engine::new(cluster.app().catalog(), stores, settings);
             let hello = json!({
                 "jsonrpc": "2.0", "id": 1, "method": "initialize",
                 "params": {
@@ -38,9 +41,9 @@ impl Target {
                 },
             });
             let reply = engine.post(caller(), &standard_headers(), hello.to_string().into()).await;
-            (engine, reply.session.expect("a session"))
+            (cluster, engine, reply.session.expect("a session"))
         });
-        Self { runtime, engine, session }
+        Self { _cluster: cluster, runtime, engine, session }
     }
 
     /// Posts a body and checks what holds for every answer.

@@ -26,7 +26,7 @@ fn limited(instances: usize) -> Setup {
 }
 
 async fn list_notes(client: &Modern) -> Answer {
-    client.tool("notes_list", json!({})).await
+    client.tool("items_list", json!({})).await
 }
 
 /// How many of so many calls are answered, when the instances take turns.
@@ -75,7 +75,7 @@ async fn a_refusal_tells_a_program_and_a_model_when_to_come_back() {
     for _ in 1..LIMIT {
         assert_eq!(list_notes(&ada).await.status, 200);
     }
-    let body = ada.body("tools/call", json!({ "name": "notes_list", "arguments": {} }));
+    let body = ada.body("tools/call", json!({ "name": "items_list", "arguments": {} }));
     let refused = ada.send_on_purpose(&body).await;
     assert_eq!(refused.status, 429);
     assert_eq!(refused.header("retry-after"), "3");
@@ -108,9 +108,9 @@ async fn connecting_may_come_ten_times_as_often_and_does_not_use_up_calls() {
 
     let bob = cluster.web(0).legacy(cluster.token("bob").await, Revision::November2025).await;
     for _ in 0..LIMIT {
-        assert_eq!(bob.tool("notes_list", json!({})).await.status, 200);
+        assert_eq!(bob.tool("items_list", json!({})).await.status, 200);
     }
-    assert_eq!(bob.tool("notes_list", json!({})).await.status, 429);
+    assert_eq!(bob.tool("items_list", json!({})).await.status, 429);
     assert_eq!(bob.call("ping", Value::Null).await.status, 200, "a session stays alive");
     assert_eq!(bob.notify("notifications/roots/list_changed", Value::Null).await, 202);
     assert_eq!(bob.end().await, 204);
@@ -155,7 +155,7 @@ async fn a_batch_counts_each_of_its_requests() {
     let cluster = limited(1).start().await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::March2025).await;
     let calls = |many: u32| -> Vec<Value> {
-        let list = json!({ "name": "notes_list", "arguments": {} });
+        let list = json!({ "name": "items_list", "arguments": {} });
         (0..many).map(|_| ada.body("tools/call", list.clone())).collect()
     };
     assert_eq!(ada.batch(&calls(LIMIT - 1)).await.status(), 200);
@@ -201,12 +201,12 @@ async fn a_call_of_a_session_waits_for_redis_once() {
     let cluster = limited(1).on_redis_at(relay.url()).start().await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     // The scripts are known to the server, and the connection is there.
-    assert_eq!(ada.tool("notes_list", json!({})).await.status, 200);
+    assert_eq!(ada.tool("items_list", json!({})).await.status, 200);
 
     relay.hold();
     let calling = tokio::spawn({
         let ada = ada.clone();
-        async move { ada.tool("notes_list", json!({})).await }
+        async move { ada.tool("items_list", json!({})).await }
     });
     let mut asked = String::new();
     eventually("the session and the share are asked for before either is answered", async || {

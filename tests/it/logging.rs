@@ -5,7 +5,7 @@ use tests::{cluster::Cluster, schema::Revision};
 
 #[tokio::test]
 async fn progress_grows_and_names_the_token_that_was_given() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let modern = cluster.web(0).modern(&token);
     let legacy = cluster.web(0).legacy(&token, Revision::June2025).await;
@@ -33,7 +33,7 @@ async fn progress_grows_and_names_the_token_that_was_given() {
 
 #[tokio::test]
 async fn who_did_not_ask_for_progress_gets_none() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let modern = cluster.web(0).modern(&token);
     let legacy = cluster.web(0).legacy(&token, Revision::November2025).await;
@@ -45,7 +45,7 @@ async fn who_did_not_ask_for_progress_gets_none() {
 
 #[tokio::test]
 async fn a_session_hears_of_what_is_at_least_as_severe_as_it_asked_for() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let set = async |level: &str| ada.call("logging/setLevel", json!({ "level": level })).await;
     let heard = async || {
@@ -64,7 +64,7 @@ async fn a_session_hears_of_what_is_at_least_as_severe_as_it_asked_for() {
 
 #[tokio::test]
 async fn a_modern_request_hears_nothing_it_did_not_ask_for() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let heard = async |level: Value| {
         let asking = ada.with_meta("io.modelcontextprotocol/logLevel", level);

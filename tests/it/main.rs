@@ -49,5 +49,4 @@ mod streams;
 mod subscriptions;
 mod tidy;
 mod versions;
-mod worker_program;
 mod world;

@@ -29,7 +29,7 @@ fn sampled(text: &str) -> Value {
 
 #[tokio::test]
 async fn an_answer_may_arrive_at_another_instance_than_the_one_that_asked() {
-    let cluster = Cluster::fixtures(3).await;
+    let cluster = Cluster::on_sqlite(3).await;
     for revision in [Revision::June2025, Revision::November2025] {
         let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let params = call("test_elicitation", json!({ "message": "Who are you?" }));
@@ -47,7 +47,7 @@ async fn an_answer_may_arrive_at_another_instance_than_the_one_that_asked() {
 
 #[tokio::test]
 async fn several_questions_are_answered_in_any_order_at_any_instance() {
-    let cluster = Cluster::fixtures(3).await;
+    let cluster = Cluster::on_sqlite(3).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let params = call("test_input_required_result_multiple_inputs", json!({}));
     let mut stream = ada.open("tools/call", params).await;
@@ -72,7 +72,7 @@ async fn several_questions_are_answered_in_any_order_at_any_instance() {
 
 #[tokio::test]
 async fn the_ids_of_questions_cannot_be_guessed_and_never_repeat() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let mut ids = std::collections::HashSet::new();
     for instance in [0, 1, 0, 1] {
@@ -88,7 +88,7 @@ async fn the_ids_of_questions_cannot_be_guessed_and_never_repeat() {
 
 #[tokio::test]
 async fn an_answer_counts_once_and_only_in_the_session_that_was_asked() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let others = [
         cluster.web(0).legacy(cluster.token("ada").await, REVISION).await,
@@ -112,7 +112,7 @@ async fn an_answer_counts_once_and_only_in_the_session_that_was_asked() {
 
 #[tokio::test]
 async fn two_answers_at_once_let_the_call_go_on_once() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     for _ in 0..10 {
         let params = call("test_sampling", json!({ "prompt": "Hello" }));
@@ -132,7 +132,7 @@ async fn two_answers_at_once_let_the_call_go_on_once() {
 
 #[tokio::test]
 async fn a_user_may_decline_and_a_client_may_fail() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     for action in ["decline", "cancel"] {
         let params = call("test_elicitation", json!({ "message": "Who are you?" }));
@@ -154,7 +154,7 @@ async fn a_user_may_decline_and_a_client_may_fail() {
 
 #[tokio::test]
 async fn a_session_is_only_asked_what_its_client_can_answer() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     for (revision, capabilities) in
         [(REVISION, json!({})), (Revision::March2025, json!({ "elicitation": {} }))]
@@ -168,7 +168,7 @@ async fn a_session_is_only_asked_what_its_client_can_answer() {
 
 #[tokio::test]
 async fn a_question_survives_a_disconnect() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let params = call("test_sampling", json!({ "prompt": "Hello" }));
     let mut stream = ada.open("tools/call", params).await;
@@ -207,7 +207,7 @@ async fn retry(client: &Modern, tool: &str, state: &str, responses: Value) -> An
 
 #[tokio::test]
 async fn every_round_may_go_to_another_instance() {
-    let cluster = Cluster::fixtures(3).await;
+    let cluster = Cluster::on_sqlite(3).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let tool = "test_input_required_result_multi_round";
     let first = state_of(&ada, tool).await;
@@ -227,7 +227,7 @@ async fn every_round_may_go_to_another_instance() {
 
 #[tokio::test]
 async fn a_state_that_was_changed_is_refused() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let state = state_of(&ada, CONFIRM).await;
     let responses = json!({ "confirm": accept(json!({ "ok": true })) });
@@ -246,7 +246,7 @@ async fn a_state_that_was_changed_is_refused() {
 
 #[tokio::test]
 async fn a_state_belongs_to_its_user_its_call_and_its_time() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let bob = cluster.web(0).modern(cluster.token("bob").await);
     let state = state_of(&ada, CONFIRM).await;
@@ -275,7 +275,7 @@ async fn a_state_belongs_to_its_user_its_call_and_its_time() {
 
 #[tokio::test]
 async fn a_modern_client_is_told_which_capability_is_missing() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await).with_capabilities(json!({}));
     let refused = ada.tool("test_missing_capability", json!({})).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (400, -32021));
@@ -285,7 +285,7 @@ async fn a_modern_client_is_told_which_capability_is_missing() {
 
 #[tokio::test]
 async fn a_modern_stream_carries_no_question() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let params = json!({
         "name": "test_streaming_elicitation", "_meta": { "progressToken": "p" },

@@ -10,7 +10,7 @@ use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use serde_json::{Value, json};
 use tests::{
     browser::{Browser, ClientApp},
-    cluster::{Cluster, Database, Offer, Setup},
+    cluster::{Cluster, Database, Setup},
     github::GitHub,
     redis::{Server, fresh_prefix},
     schema::Revision,
@@ -119,7 +119,7 @@ async fn values(redis: &mut MultiplexedConnection, key: &str) -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_has_the_prefix_and_a_lifetime_and_every_value_a_format() {
     let (server, github) = (Server::start().await, GitHub::start().await);
-    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures).instances(3);
+    let setup = Setup::new(Database::Sqlite).instances(3);
     let cluster = setup.on_redis_at(server.url()).with_github(&github).start().await;
     talk(&cluster).await;
     sign_in(&cluster).await;

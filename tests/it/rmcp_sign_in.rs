@@ -46,13 +46,13 @@ async fn signs_in(cluster: &Cluster, lifecycle: ClientLifecycleMode) {
     let client = ().serve_with_lifecycle(transport, lifecycle).await.expect("the client connects");
 
     let tools = client.list_all_tools().await.expect("the tools are listed");
-    assert!(tools.iter().any(|tool| tool.name == "notes_create"));
-    let note = json!({ "title": "Groceries", "body": "Milk" });
-    let id = call(&client, "notes_create", note).await["id"].clone();
+    assert!(tools.iter().any(|tool| tool.name == "items_create"));
+    let item = json!({ "title": "Groceries", "body": "Milk" });
+    let id = call(&client, "items_create", item).await["id"].clone();
 
     let before = http.get_access_token().await.expect("the client has a token");
     cluster.clock().advance(TOO_LONG);
-    let read = call(&client, "notes_get", json!({ "id": id })).await;
+    let read = call(&client, "items_get", json!({ "id": id })).await;
     assert_eq!(read["body"], "Milk");
     let after = http.get_access_token().await.expect("the client has a token");
     assert_ne!(before, after, "the token was replaced without the person");
@@ -71,5 +71,5 @@ async fn the_rust_client_signs_in_with_github() {
 async fn the_rust_client_signs_in_on_ones_own_machine() {
     let preferred_versions = vec![ProtocolVersion::V_2026_07_28];
     let lifecycle = ClientLifecycleMode::Discover { preferred_versions };
-    signs_in(&Cluster::embedded().await, lifecycle).await;
+    signs_in(&Cluster::on_sqlite(1).await, lifecycle).await;
 }

@@ -28,7 +28,7 @@ async fn statuses(session: &Legacy) -> Vec<u16> {
 
 #[tokio::test]
 async fn a_session_that_never_was_is_not_found() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let mut other = ada.session().to_owned();
     let last = if other.pop() == Some('A') { 'Q' } else { 'A' };
@@ -41,7 +41,7 @@ async fn a_session_that_never_was_is_not_found() {
 
 #[tokio::test]
 async fn somebody_elses_session_is_not_found() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::on_postgres(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let stolen = ada.presented_with(cluster.token("bob").await);
     for instance in [0, 1] {
@@ -52,7 +52,7 @@ async fn somebody_elses_session_is_not_found() {
 
 #[tokio::test]
 async fn every_instance_serves_a_session_and_knows_when_it_has_ended() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Cluster::on_postgres(3).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let everywhere = [0, 1, 2].map(|instance| ada.at(cluster.web(instance)));
     for there in &everywhere {
@@ -70,7 +70,7 @@ async fn every_instance_serves_a_session_and_knows_when_it_has_ended() {
 
 #[tokio::test]
 async fn a_message_without_a_session_is_a_mistake_that_is_explained() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     for body in [
         json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }),
@@ -94,7 +94,7 @@ async fn a_message_without_a_session_is_a_mistake_that_is_explained() {
 
 #[tokio::test]
 async fn every_session_has_an_id_of_its_own() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let mut ids = std::collections::HashSet::new();
     for _ in 0..20 {
@@ -106,7 +106,7 @@ async fn every_session_has_an_id_of_its_own() {
 
 #[tokio::test]
 async fn a_modern_request_knows_no_session() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster
         .web(0)
         .modern(cluster.token("ada").await)

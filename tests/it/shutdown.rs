@@ -5,7 +5,7 @@ use tests::{client::Page, cluster::Cluster, schema::Revision};
 
 #[tokio::test]
 async fn listeners_get_their_result_and_sessions_go_on_elsewhere() {
-    let mut cluster = Cluster::fixtures(2).await;
+    let mut cluster = Cluster::on_sqlite(2).await;
     let token = cluster.token("ada").await;
     let modern = cluster.web(0).modern(&token);
     let (mut listening, _) = modern.listen(json!({ "toolsListChanged": true })).await;
@@ -37,7 +37,7 @@ async fn listeners_get_their_result_and_sessions_go_on_elsewhere() {
 
 #[tokio::test]
 async fn a_running_call_may_finish() {
-    let mut cluster = Cluster::fixtures(1).await;
+    let mut cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let gate = cluster.gate("a");
     let call = ada.tool("test_gate", json!({ "gate": "a" }));
@@ -54,7 +54,6 @@ async fn a_running_call_may_finish() {
 #[tokio::test]
 async fn an_instance_ends_in_time_though_a_call_does_not() {
     let mut cluster = tests::cluster::Setup::new(tests::cluster::Database::Sqlite)
-        .offer(tests::cluster::Offer::Fixtures)
         .with("SHUTDOWN_TIMEOUT", "1s")
         .start()
         .await;
@@ -77,7 +76,7 @@ async fn an_instance_ends_in_time_though_a_call_does_not() {
 
 #[tokio::test]
 async fn an_instance_that_is_ending_is_not_ready() {
-    let mut cluster = Cluster::fixtures(1).await;
+    let mut cluster = Cluster::on_sqlite(1).await;
     let web = cluster.web(0).clone();
     assert_eq!(web.get("/healthz").await.status, 200);
     let ada = web.modern(cluster.token("ada").await);

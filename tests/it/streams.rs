@@ -27,7 +27,7 @@ fn told(events: &[Event]) -> Vec<String> {
 }
 
 async fn two_instances() -> (Cluster, Legacy) {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     (cluster, ada)
 }
@@ -173,7 +173,7 @@ async fn a_session_has_one_stream_for_what_belongs_to_no_call() {
 
 #[tokio::test]
 async fn a_stream_begins_with_an_id_to_come_back_to_since_2025_11_25_only() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     for revision in Revision::LEGACY {
         let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let gate = format!("gate of {revision}");
@@ -203,7 +203,7 @@ async fn a_stream_begins_with_an_id_to_come_back_to_since_2025_11_25_only() {
 
 #[tokio::test]
 async fn no_client_gets_an_event_without_data_where_it_fails_on_one() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     for (name, on_calls, on_standalone) in [
         ("claude-code", 1, 1),
         ("claude-ai", 0, 0),
@@ -282,7 +282,7 @@ async fn a_server_may_hang_up_and_go_on() {
 
 #[tokio::test]
 async fn a_modern_stream_has_no_ids() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     cluster.gate("a").step();
     let events = ada.open("tools/call", at_gate("test_gate", "a", 1)).await.rest().await;
@@ -292,7 +292,7 @@ async fn a_modern_stream_has_no_ids() {
 
 #[tokio::test]
 async fn an_answer_that_takes_long_becomes_a_stream() {
-    let cluster = Cluster::fixtures(1).await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let quiet = |gate: &str| json!({ "name": "test_gate", "arguments": { "gate": gate } });
     let modern = cluster.web(0).modern(&token).open("tools/call", quiet("modern")).await;

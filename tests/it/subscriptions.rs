@@ -14,12 +14,12 @@ on_both_databases!(
 );
 
 async fn create(client: &Modern, title: &str) -> String {
-    let created = client.tool("notes_create", json!({ "title": title, "body": "" })).await;
+    let created = client.tool("items_create", json!({ "title": title, "body": "" })).await;
     created.output()["id"].as_str().unwrap().to_owned()
 }
 
 fn uri(id: &str) -> String {
-    format!("notes://by-id/{id}")
+    format!("items://by-id/{id}")
 }
 
 /// The URIs of updates, up to the first message of another kind.
@@ -43,7 +43,7 @@ async fn a_change_at_one_instance_is_heard_at_another(database: Database) {
     let (mut stream, honoured) = ada.at(cluster.web(1)).listen(filter.clone()).await;
     assert_eq!(honoured, filter);
 
-    ada.tool("notes_update", json!({ "id": id, "title": "Changed" })).await.output();
+    ada.tool("items_update", json!({ "id": id, "title": "Changed" })).await.output();
     let updated = stream.expect("notifications/resources/updated").await;
     assert_eq!(updated["params"]["uri"], uri(&id));
     assert!(
@@ -57,13 +57,13 @@ async fn a_change_at_one_instance_is_heard_at_another(database: Database) {
 
 #[tokio::test]
 async fn a_listener_hears_only_what_it_asked_for() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let followed = create(&ada, "Followed").await;
     let other = create(&ada, "Not followed").await;
     let (mut stream, _) = ada.listen(json!({ "resourceSubscriptions": [uri(&followed)] })).await;
     for id in [&other, &followed] {
-        ada.tool("notes_update", json!({ "id": id, "body": "changed" })).await.output();
+        ada.tool("items_update", json!({ "id": id, "body": "changed" })).await.output();
     }
     let first = stream.expect("notifications/resources/updated").await;
     assert_eq!(first["params"]["uri"], uri(&followed));
@@ -71,14 +71,14 @@ async fn a_listener_hears_only_what_it_asked_for() {
 
 #[tokio::test]
 async fn what_is_not_served_is_left_out_of_the_acknowledgment() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let filter = json!({
         "toolsListChanged": true,
-        "resourceSubscriptions": ["notes://recent", "file:///etc/passwd"],
+        "resourceSubscriptions": ["items://recent", "file:///etc/passwd"],
     });
     let (_stream, honoured) = ada.listen(filter).await;
-    assert_eq!(honoured["resourceSubscriptions"], json!(["notes://recent"]));
+    assert_eq!(honoured["resourceSubscriptions"], json!(["items://recent"]));
     let (_stream, honoured) = ada.listen(json!({})).await;
     assert_eq!(honoured, json!({}));
 }
@@ -99,7 +99,7 @@ async fn a_session_hears_of_what_it_follows(database: Database) {
         };
         let change = async |id: &str, body: &str| {
             let change = json!({ "id": id, "body": body });
-            changes.tool("notes_update", change).await.output();
+            changes.tool("items_update", change).await.output();
         };
         follow("subscribe", &followed).await;
         change(&other, "one").await;
@@ -115,7 +115,7 @@ async fn a_session_hears_of_what_it_follows(database: Database) {
 
 #[tokio::test]
 async fn the_lists_of_tools_and_prompts_can_be_followed() {
-    let cluster = Cluster::fixtures(2).await;
+    let cluster = Cluster::on_sqlite(2).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let filter = json!({ "promptsListChanged": true });
     let (mut prompts, honoured) = ada.at(cluster.web(1)).listen(filter.clone()).await;
@@ -130,7 +130,7 @@ async fn the_lists_of_tools_and_prompts_can_be_followed() {
 
 #[tokio::test]
 async fn a_listener_cancels_by_going_away() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     for _ in 0..3 {
         let (stream, _) = ada.listen(json!({ "resourcesListChanged": true })).await;
@@ -142,14 +142,14 @@ async fn a_listener_cancels_by_going_away() {
 
 #[tokio::test]
 async fn one_cannot_listen_without_saying_to_what() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     for params in [json!({}), json!({ "notifications": 7 }), json!({ "notifications": null })] {
         let body = ada.body("subscriptions/listen", params);
         assert_eq!(ada.send_on_purpose(&body).await.code(), -32602);
     }
     let too_many: Vec<Value> =
-        (0..1_001).map(|number| json!(format!("notes://by-id/{number}"))).collect();
+        (0..1_001).map(|number| json!(format!("items://by-id/{number}"))).collect();
     let filter = json!({ "notifications": { "resourceSubscriptions": too_many } });
     assert_eq!(ada.call("subscriptions/listen", filter).await.code(), -32602);
 }

@@ -7,12 +7,12 @@ const NEWEST_LEGACY: &str = "2025-11-25";
 
 #[tokio::test]
 async fn every_earlier_revision_is_negotiated_and_served() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     for revision in Revision::LEGACY {
         let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         assert_eq!(ada.call("ping", Value::Null).await.result(), &json!({}));
 
-        let created = ada.tool("notes_create", json!({ "title": "Tea", "body": "Green" })).await;
+        let created = ada.tool("items_create", json!({ "title": "Tea", "body": "Green" })).await;
         let result = created.result();
         assert!(result["content"][0]["text"].as_str().unwrap().contains("Tea"));
         assert_eq!(
@@ -25,7 +25,7 @@ async fn every_earlier_revision_is_negotiated_and_served() {
 
 #[tokio::test]
 async fn a_revision_shows_no_field_that_came_later() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     for revision in Revision::LEGACY {
         let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let has = |value: &Value, key| value.get(key).is_some();
@@ -52,7 +52,7 @@ async fn a_revision_shows_no_field_that_came_later() {
 
 #[tokio::test]
 async fn a_client_that_offers_another_version_is_answered_with_the_newest_earlier_one() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     for offered in ["1999-01-01", "2026-07-28", "2031-01-01", "latest"] {
         let body = json!({
@@ -70,7 +70,7 @@ async fn a_client_that_offers_another_version_is_answered_with_the_newest_earlie
 
 #[tokio::test]
 async fn the_version_header_of_a_session_must_be_a_version_of_ours() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let ada = cluster.web(0).legacy(&token, Revision::November2025).await;
     let ping = json!({ "jsonrpc": "2.0", "id": 7, "method": "ping" }).to_string();
@@ -88,7 +88,7 @@ async fn the_version_header_of_a_session_must_be_a_version_of_ours() {
 
 #[tokio::test]
 async fn a_modern_client_learns_what_is_spoken_here() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let discovered = ada.call("server/discover", Value::Null).await;
     let versions = discovered.result()["supportedVersions"].clone();
@@ -108,30 +108,30 @@ async fn a_modern_client_learns_what_is_spoken_here() {
 
 #[tokio::test]
 async fn a_modern_request_says_the_same_in_its_headers_and_in_its_body() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let wrong = [
         ("mcp-protocol-version", "2025-11-25"),
         ("mcp-protocol-version", "v999.0.0"),
         ("mcp-method", "tools/list"),
         ("mcp-method", "TOOLS/CALL"),
-        ("mcp-name", "notes_get"),
-        ("mcp-name", "=?base64?bm90ZXNfbGlzd?="),
+        ("mcp-name", "items_get"),
+        ("mcp-name", "=?base64?aXRlbXNfbGlzd?="),
     ];
     for (header, value) in wrong {
-        let refused = ada.with_header(header, value).tool("notes_list", json!({})).await;
+        let refused = ada.with_header(header, value).tool("items_list", json!({})).await;
         assert_eq!((refused.status.as_u16(), refused.code()), (400, -32020), "{header}: {value}");
     }
-    let encoded = "=?base64?bm90ZXNfbGlzdA==?=";
-    for (header, value) in [("mcp-name", encoded), ("mcp-name", " notes_list ")] {
-        let served = ada.with_header(header, value).tool("notes_list", json!({})).await;
+    let encoded = "=?base64?aXRlbXNfbGlzdA==?=";
+    for (header, value) in [("mcp-name", encoded), ("mcp-name", " items_list ")] {
+        let served = ada.with_header(header, value).tool("items_list", json!({})).await;
         assert_eq!(served.status, 200, "{header}: {value}");
     }
 }
 
 #[tokio::test]
 async fn a_modern_request_without_its_envelope_is_told_what_is_missing() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     for key in ["protocolVersion", "clientCapabilities"] {
         let name = format!("io.modelcontextprotocol/{key}");
@@ -147,7 +147,7 @@ async fn a_modern_request_without_its_envelope_is_told_what_is_missing() {
 
 #[tokio::test]
 async fn what_a_revision_does_not_know_is_not_found() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let modern = cluster.web(0).modern(&token);
     for method in [
@@ -187,7 +187,7 @@ async fn shaken(cluster: &Cluster, token: &str, own: &str) -> String {
 async fn deletes(cluster: &Cluster, token: &str, session: &str, id: &Value) -> String {
     let body = json!({
         "jsonrpc": "2.0", "id": 2, "method": "tools/call",
-        "params": { "name": "notes_delete", "arguments": { "id": id } },
+        "params": { "name": "items_delete", "arguments": { "id": id } },
     });
     let request = cluster.web(0).post(token, body.to_string()).header("mcp-session-id", session);
     let mut response = request.send().await.unwrap();
@@ -201,7 +201,7 @@ async fn deletes(cluster: &Cluster, token: &str, session: &str, id: &Value) -> S
 
 #[tokio::test]
 async fn nothing_that_a_client_says_about_itself_refuses_a_session() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
     let long = format!(r#"{{"name":"{}","version":"1"}}"#, "x".repeat(100_000));
@@ -234,7 +234,7 @@ async fn nothing_that_a_client_says_about_itself_refuses_a_session() {
 
 #[tokio::test]
 async fn capabilities_of_any_shape_are_taken_for_what_they_mean_in_both_eras() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Cluster::on_sqlite(1).await;
     let token = cluster.token("ada").await;
     let ada = cluster.web(0).modern(&token);
     for (declared, asks) in [
@@ -257,14 +257,14 @@ async fn capabilities_of_any_shape_are_taken_for_what_they_mean_in_both_eras() {
         (r#"{"elicitation":{},"sampling":true,"roots":[],"extensions":[],"tasks":7}"#, true),
         (r#"{"extensions":{"a":null},"experimental":null,"roots":{"listChanged":"yes"}}"#, false),
     ] {
-        let note = json!({ "title": "Tea", "body": "" });
-        let id = ada.tool("notes_create", note.clone()).await.output()["id"].clone();
+        let item = json!({ "title": "Tea", "body": "" });
+        let id = ada.tool("items_create", item.clone()).await.output()["id"].clone();
         let session = shaken(&cluster, &token, &format!(r#","capabilities":{declared}"#)).await;
         let answered = deletes(&cluster, &token, &session, &id).await;
         assert_eq!(answered.contains("elicitation/create"), asks, "{declared}: {answered}");
 
-        let id = ada.tool("notes_create", note).await.output()["id"].clone();
-        let params = json!({ "name": "notes_delete", "arguments": { "id": id } });
+        let id = ada.tool("items_create", item).await.output()["id"].clone();
+        let params = json!({ "name": "items_delete", "arguments": { "id": id } });
         let mut body = ada.body("tools/call", params);
         let capabilities: Value = serde_json::from_str(declared).unwrap();
         body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;

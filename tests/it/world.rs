@@ -1,38 +1,37 @@
 //! A service over a fresh database, with a clock that stands still and a bus that remembers.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
-use app::{App, config::Config};
+use app::{App, Product, config::Config};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mcp::{
     Bus, Signal, StoreError, UserId,
     store::{CatalogDigest, Fanout, Subscription, Topic},
 };
-use notes::store::{self, Body, Draft, Note, Tag, Tags, Title};
 use platform::clock::MockClock;
 use tempfile::TempDir;
 use tests::{postgres, relay::Relay, sqlite};
 use url::Url;
 
-/// Runs each of these stories on a world of SQLite and on one of Postgres.
+/// Runs each of these tests in a world on SQLite and in one on Postgres, of the fixtures or of a product.
 macro_rules! on_both {
-    ($($story:ident),* $(,)?) => {
+    (of $product:path: $($story:ident),* $(,)?) => {
         mod on_sqlite {
             $(#[tokio::test]
             async fn $story() {
-                super::$story(crate::world::World::sqlite().await).await;
+                super::$story(crate::world::World::sqlite(&$product()).await).await;
             })*
         }
         mod on_postgres {
             $(#[tokio::test]
             async fn $story() {
-                super::$story(crate::world::World::postgres().await).await;
+                super::$story(crate::world::World::postgres(&$product()).await).await;
             })*
         }
+    };
+    ($($story:ident),* $(,)?) => {
+        crate::world::on_both!(of tests::fixtures::product: $($story),*);
     };
 }
 pub(crate) use on_both;
@@ -55,27 +54,29 @@ pub(crate) fn beginning() -> DateTime<Utc> {
 }
 
 impl World {
-    pub(crate) async fn sqlite() -> Self {
+    pub(crate) async fn sqlite(product: &Product) -> Self {
         let directory = new_directory();
-        sqlite::fresh_database(directory.path()).await;
-        Self::at(None, directory).await
+        sqlite::fresh_database(product, directory.path()).await;
+        Self::at(product, None, directory).await
     }
 
-    pub(crate) async fn postgres() -> Self {
-        Self::at(Some(postgres::fresh_database().await), new_directory()).await
+    pub(crate) async fn postgres(product: &Product) -> Self {
+        let url = postgres::fresh_database(product).await;
+        Self::at(product, Some(url), new_directory()).await
     }
 
     /// A SQLite file without a schema.
-    pub(crate) async fn empty_sqlite() -> Self {
-        Self::at(None, new_directory()).await
+    pub(crate) async fn empty_sqlite(product: &Product) -> Self {
+        Self::at(product, None, new_directory()).await
     }
 
-    async fn at(database_url: Option<String>, directory: TempDir) -> Self {
-        let database_url = database_url
-            .unwrap_or_else(|| format!("sqlite:{}/notes.db", directory.path().display()));
+    async fn at(product: &Product, database_url: Option<String>, directory: TempDir) -> Self {
+        let database_url = database_url.unwrap_or_else(|| {
+            format!("sqlite:{}/{}.db", directory.path().display(), product.brand().things)
+        });
         let clock = Arc::new(MockClock::at(beginning()));
         let bus = Arc::new(RememberingBus::default());
-        let app = connect(&database_url, SECRET, &clock, &bus).await;
+        let app = connect(product, &database_url, SECRET, &clock, &bus).await;
         Self { app, clock, bus, directory, database_url }
     }
 
@@ -86,12 +87,12 @@ impl World {
 
     /// Another instance, started with another secret.
     pub(crate) async fn another_with(&self, secret: &str) -> App {
-        connect(&self.database_url, secret, &self.clock, &self.bus).await
+        connect(self.product(), &self.database_url, secret, &self.clock, &self.bus).await
     }
 
     /// Another instance that hears nothing of what the others publish.
     pub(crate) async fn another_that_hears_nothing(&self) -> App {
-        connect(&self.database_url, SECRET, &self.clock, &Arc::default()).await
+        connect(self.product(), &self.database_url, SECRET, &self.clock, &Arc::default()).await
     }
 
     /// Another instance, and what passes between it and the database, which is Postgres.
@@ -100,7 +101,7 @@ impl World {
         let server = url.socket_addrs(|| Some(5432)).expect("it is an address")[0];
         let relay = Relay::to(&server.to_string()).await;
         url.set_port(Some(relay.port())).expect("it has a host");
-        (connect(url.as_str(), SECRET, &self.clock, &self.bus).await, relay)
+        (connect(self.product(), url.as_str(), SECRET, &self.clock, &self.bus).await, relay)
     }
 
     /// What was published since the last time that this was asked.
@@ -108,19 +109,8 @@ impl World {
         std::mem::take(&mut self.bus.published.lock().expect("nobody panics with it"))
     }
 
-    /// Keeps a note and lets a second pass.
-    pub(crate) async fn note(
-        &self,
-        owner: &UserId,
-        title: &str,
-        body: &str,
-        tags: &[&str],
-    ) -> Note {
-        let note = store::create(self.app.state(), owner, draft(title, body, tags))
-            .await
-            .expect("the database is there");
-        self.clock.advance(Duration::from_secs(1));
-        note
+    fn product(&self) -> &Product {
+        &self.app.config().product
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -137,12 +127,13 @@ fn new_directory() -> TempDir {
 }
 
 async fn connect(
+    product: &Product,
     url: &str,
     secret: &str,
     clock: &Arc<MockClock>,
     bus: &Arc<RememberingBus>,
 ) -> App {
-    let config = Config::read(&notes::product(), |name| match name {
+    let config = Config::read(product, |name| match name {
         "DATABASE_URL" => Some(url.to_owned()),
         "JWT_SIGNING_SECRET" => Some(secret.to_owned()),
         _ => None,
@@ -155,18 +146,6 @@ async fn connect(
 
 pub(crate) fn user(name: &str) -> UserId {
     UserId::new(format!("dev:{name}"))
-}
-
-pub(crate) fn draft(title: &str, body: &str, tags: &[&str]) -> Draft {
-    Draft {
-        title: Title::parse(title).expect("a valid title"),
-        body: Body::parse(body).expect("a valid body"),
-        tags: self::tags(tags),
-    }
-}
-
-pub(crate) fn tags(tags: &[&str]) -> Tags {
-    Tags::parse(tags.iter().map(|it| Tag::parse(it).expect("a valid tag"))).expect("few tags")
 }
 
 /// A bus that remembers what it was told.

@@ -51,7 +51,7 @@ pub(crate) async fn connected(url: &str) -> DatabaseConnection {
 
 /// A database without our tables.
 pub(crate) async fn empty_database() -> String {
-    let url = postgres::fresh_database().await;
+    let url = postgres::fresh_database(&notes::product()).await;
     let db = connected(&url).await;
     notes::product().schema().take_back(&db, 1_000).await.unwrap();
     db.close().await.unwrap();
@@ -107,7 +107,7 @@ async fn a_wrong_environment_is_told_in_full_and_ends_with_64() {
 async fn check_says_what_it_found_and_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().display().to_string();
-    let database = postgres::fresh_database().await;
+    let database = postgres::fresh_database(&notes::product()).await;
     let good = environment(&[("DATA_DIR", &data), ("DATABASE_URL", &database)]);
     let (code, said) = run(&["notes-mcp", "check"], &good).await;
     assert_eq!(code, Some(0), "{said}");

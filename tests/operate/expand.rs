@@ -103,7 +103,7 @@ const BEFORE_THE_FIRST_RELEASE: &[&str] = &["m20261122_000009_signing_key_rotati
 
 #[tokio::test]
 async fn a_migration_breaks_nothing_that_the_program_before_it_relies_on() {
-    let url = postgres::fresh_database().await;
+    let url = postgres::fresh_database(&notes::product()).await;
     let db = Database::connect(&url).await.unwrap();
     notes::product().schema().take_back(&db, 1_000).await.unwrap();
     let mut before = Schema::of(&db).await;
@@ -135,7 +135,7 @@ async fn a_migration_breaks_nothing_that_the_program_before_it_relies_on() {
 
 #[tokio::test]
 async fn a_program_works_on_the_schema_of_a_later_one() {
-    let url = postgres::fresh_database().await;
+    let url = postgres::fresh_database(&notes::product()).await;
     let db = Database::connect(&url).await.unwrap();
     let tables: BTreeSet<_> = Schema::of(&db).await.columns.into_keys().map(|it| it.0).collect();
     for table in tables.iter().filter(|it| *it != "seaql_migrations") {
@@ -157,7 +157,7 @@ async fn a_program_works_on_the_schema_of_a_later_one() {
     assert!(notes::product().schema().status(&db).await.unwrap().iter().all(|it| it.applied));
 
     let github = GitHub::start().await;
-    let mut fleet = Plan::new(Kind::Product)
+    let mut fleet = Plan::new(Kind::Product(notes::product))
         .instances(1)
         .workers(1)
         .with_github(&github)

@@ -75,7 +75,7 @@ pub(crate) async fn make_read_only(url: &str) {
 #[tokio::test]
 async fn a_read_only_database_fails_calls_in_both_eras() {
     let _turn = TURN.lock().await;
-    let url = postgres::fresh_database().await;
+    let url = postgres::fresh_database(&notes::product()).await;
     let stage = Stage::on(url.clone()).await;
     let token = stage.cluster.token("ada").await;
     let web = stage.cluster.web(0);
@@ -111,7 +111,7 @@ async fn a_read_only_database_fails_calls_in_both_eras() {
 #[tokio::test]
 async fn a_call_that_fails_late_is_counted_by_how_its_stream_ended() {
     let _turn = TURN.lock().await;
-    let url = postgres::fresh_database().await;
+    let url = postgres::fresh_database(&notes::product()).await;
     let stage = Stage::on(url.clone()).await;
     let token = stage.cluster.token("ada").await;
     let web = stage.cluster.web(0);

@@ -39,7 +39,7 @@ fn find(fleet: &mut Fleet, command: &str, request: &str, job: &str) -> Vec<Value
 
 #[tokio::test]
 async fn a_job_is_found_by_the_request_that_started_it() {
-    let mut fleet = Plan::new(Kind::Product).instances(1).workers(1).start().await;
+    let mut fleet = Plan::new(Kind::Product(notes::product)).instances(1).workers(1).start().await;
     let token = fleet.token("ada").await;
     let client = fleet.web(0).modern(&token).with_header("x-request-id", REQUEST);
     client.tool("notes_export", json!({})).await.output();
@@ -71,7 +71,7 @@ fn logs(fleet: &mut Fleet) -> [String; 2] {
 #[expect(clippy::disallowed_methods, reason = "time of real processes cannot be advanced")]
 #[tokio::test]
 async fn a_redis_that_is_away_fills_no_log_and_is_heard_when_it_is_back() {
-    let mut fleet = Plan::new(Kind::Product).instances(1).workers(1).start().await;
+    let mut fleet = Plan::new(Kind::Product(notes::product)).instances(1).workers(1).start().await;
     fleet.redis().kill().await;
     let failures = |log: &str| {
         let lines = log.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());

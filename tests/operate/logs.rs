@@ -75,9 +75,9 @@ impl Secrets {
 #[tokio::test]
 async fn no_secret_and_no_note_is_in_a_log_whatever_people_do() {
     let github = GitHub::start().await;
-    let database = postgres::fresh_database().await;
+    let database = postgres::fresh_database(&notes::product()).await;
     let database = database.replacen("postgres@", &format!("postgres:{DATABASE_PASSWORD}@"), 1);
-    let mut fleet = Plan::new(Kind::Product)
+    let mut fleet = Plan::new(Kind::Product(notes::product))
         .instances(2)
         .workers(1)
         .with_github(&github)
@@ -278,7 +278,7 @@ async fn account(browser: &Browser, secrets: &mut Secrets) {
 #[tokio::test]
 async fn the_line_of_a_request_says_who_did_what_and_how_it_went() {
     let github = GitHub::start().await;
-    let plan = Plan::new(Kind::Product).instances(1).with_github(&github);
+    let plan = Plan::new(Kind::Product(notes::product)).instances(1).with_github(&github);
     let mut fleet = plan.start().await;
     let browser = Browser::of(fleet.origin(), fleet.web(0));
     let app = ClientApp::register(fleet.web(0)).await;
@@ -346,7 +346,8 @@ async fn the_line_of_a_request_says_who_did_what_and_how_it_went() {
 #[tokio::test]
 async fn each_line_of_a_sign_in_says_which_client_and_who_as_soon_as_that_is_known() {
     let github = GitHub::start().await;
-    let mut fleet = Plan::new(Kind::Product).instances(1).with_github(&github).start().await;
+    let mut fleet =
+        Plan::new(Kind::Product(notes::product)).instances(1).with_github(&github).start().await;
     let web = fleet.web(0).clone();
     let browser = Browser::of(fleet.origin(), &web);
     let app = ClientApp::register(&web).await;
@@ -404,7 +405,7 @@ async fn each_line_of_a_sign_in_says_which_client_and_who_as_soon_as_that_is_kno
 
 #[tokio::test]
 async fn good_answers_to_probes_are_in_the_log_now_and_then() {
-    let mut fleet = Plan::new(Kind::Product).instances(1).start().await;
+    let mut fleet = Plan::new(Kind::Product(notes::product)).instances(1).start().await;
     for _ in 0..20 {
         assert_eq!(fleet.web(0).get("/healthz").await.status, 200);
     }

@@ -109,9 +109,12 @@ async fn write_and_read(fleet: &Fleet, person: usize) {
 
 #[tokio::test]
 async fn instances_and_workers_share_few_connections_behind_pgbouncer() {
-    let database = postgres::fresh_database().await;
+    let database = postgres::fresh_database(&notes::product()).await;
     let bouncer = Bouncer::before(&database).await;
-    let plan = Plan::new(Kind::Product).instances(2).workers(1).with("DATABASE_URL", &bouncer.url);
+    let plan = Plan::new(Kind::Product(notes::product))
+        .instances(2)
+        .workers(1)
+        .with("DATABASE_URL", &bouncer.url);
     let fleet = plan.start().await;
     join_all((0..PEOPLE).map(|person| write_and_read(&fleet, person))).await;
     let shared = connections(&database).await;

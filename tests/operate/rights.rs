@@ -81,7 +81,7 @@ async fn a_redis_that_takes_no_writes_is_a_problem() {
 
 #[tokio::test]
 async fn what_a_role_of_postgres_lacks_is_named_and_the_remedy_works() {
-    let owner_url = postgres::fresh_database().await;
+    let owner_url = postgres::fresh_database(&notes::product()).await;
     let owner = connected(&owner_url).await;
     let role = format!("role_{:016x}", rand::random::<u64>());
     let create = format!("CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'");

@@ -4,7 +4,7 @@ use migration::Step;
 use tests::cluster::{Database, Setup};
 
 async fn up_down_up(database: Database) {
-    let cluster = Setup::new(database).start().await;
+    let cluster = Setup::new(database).product(notes::product).start().await;
     let [db, other_db] = [
         &cluster.app().db().schema_connection().await.unwrap(),
         &cluster.app().db().schema_connection().await.unwrap(),

@@ -14,6 +14,7 @@ use serde_json::json;
 use tests::{
     browser::visitor,
     client::Page,
+    cluster::{Database, Setup},
     eventually,
     github::GitHub,
     processes::{self, Plan},
@@ -157,7 +158,7 @@ async fn metrics_are_private_and_on_the_public_port_only_with_the_token() {
     assert_eq!(page.header("cache-control"), "no-store");
     assert!(page.text().contains("build_info{"));
 
-    let closed = tests::cluster::Cluster::embedded().await;
+    let closed = Setup::new(Database::Sqlite).product(notes::product).start().await;
     let asked = closed.web(0).request(Method::GET, "/metrics").bearer_auth(TOKEN);
     assert_eq!(Page::read(asked).await.status, 404, "without METRICS_TOKEN nothing opens it");
 }
@@ -178,7 +179,10 @@ async fn a_scrape_ends_although_the_database_does_not_answer() {
 async fn web_shows_how_often_the_worker_ran_each_schedule() {
     let github = GitHub::start().await;
     // With a public URL web has no worker inside: what it shows was written by the other process.
-    let plan = Plan::new(processes::Kind::Product).instances(1).workers(1).with_github(&github);
+    let plan = Plan::new(processes::Kind::Product(notes::product))
+        .instances(1)
+        .workers(1)
+        .with_github(&github);
     let mut fleet = plan
         .with("PUBLIC_URL", "https://notes.example.com")
         .with("HOST", "127.0.0.1")

@@ -35,7 +35,7 @@ pub(crate) const TOKEN: &str = "a-token-for-metrics-of-32-bytes-or-more";
 
 impl Stage {
     pub(crate) async fn new() -> Self {
-        Self::on(postgres::fresh_database().await).await
+        Self::on(postgres::fresh_database(&notes::product()).await).await
     }
 
     /// On this database.
@@ -48,6 +48,7 @@ impl Stage {
         let github = GitHub::start().await;
         let url = redis::shared().await;
         let cluster = Setup::new(Database::Postgres)
+            .product(notes::product)
             .instances(2)
             .workers(1)
             .real_time()

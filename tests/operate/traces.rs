@@ -30,7 +30,7 @@ const INNER: Place = Place { trace: "0af7651916cd43dd8448eb211c80319c", span: "b
 const BODY: &str = "Nobody traces what is written here";
 
 fn traced(collector: &Collector) -> Plan {
-    traced_as(Kind::Product, collector)
+    traced_as(Kind::Product(notes::product), collector)
 }
 
 fn traced_as(kind: Kind, collector: &Collector) -> Plan {
@@ -253,7 +253,7 @@ async fn a_job_is_followed_to_the_language_model() {
 async fn a_collector_that_does_not_answer_delays_nobody() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    let plan = Plan::new(Kind::Product).instances(1);
+    let plan = Plan::new(Kind::Product(notes::product)).instances(1);
     let mut fleet = plan.with("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).start().await;
     create(&fleet, &[], None).await;
     // It has begun to send, so the end would have to wait.

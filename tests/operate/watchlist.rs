@@ -103,7 +103,7 @@ impl Scene {
     async fn new() -> Self {
         let postgres = Postgres::with(&[&format!("max_connections={FEW}")]).await;
         let database = format!("{}/postgres", postgres.url());
-        tests::postgres::migrate(&database).await;
+        tests::postgres::migrate(&notes::product(), &database).await;
         let stage = Stage::on(database.clone()).await;
         // Workers of a test have no clock, and nobody is to be missed.
         stage.run_schedule().await;

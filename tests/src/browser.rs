@@ -289,7 +289,7 @@ impl ClientApp {
             ("response_type", "code"),
             ("client_id", &self.id),
             ("redirect_uri", &self.redirect_uri),
-            ("scope", "notes:read notes:write"),
+            ("scope", "items:read items:write"),
             ("state", &state),
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),

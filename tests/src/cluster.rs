@@ -2,9 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use app::{App, Dependencies, config::Config, metrics};
+use app::{App, Dependencies, Product, config::Config, metrics};
 use mcp::{Engine, Stores, UserId, store::redis::Connection};
-use notes::scopes::{READ, WRITE};
 use oauth::access_token::NewToken;
 use platform::clock::{Clock, MockClock, SystemClock};
 use tempfile::TempDir;
@@ -42,19 +41,10 @@ impl Database {
     }
 }
 
-/// The catalog that a cluster serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
-    /// The product.
-    Notes,
-    /// The fixtures of the conformance suite and of the protocol tests ([`fixtures`]).
-    Fixtures,
-}
-
 /// Builds a [`Cluster`]. Every setting has a default.
 pub struct Setup {
     database: Database,
-    offer: Offer,
+    product: fn() -> Product,
     instances: usize,
     workers: usize,
     real_time: bool,
@@ -67,11 +57,11 @@ pub struct Setup {
 type Change = Box<dyn Fn(&mut Dependencies) + Send + Sync>;
 
 impl Setup {
-    /// One instance of the product.
+    /// One instance of the fixtures.
     pub fn new(database: Database) -> Self {
         Self {
             database,
-            offer: Offer::Notes,
+            product: fixtures::product,
             instances: 1,
             workers: 0,
             real_time: false,
@@ -95,10 +85,10 @@ impl Setup {
         self
     }
 
-    /// Sets the catalog.
+    /// Runs this product instead of the fixtures.
     #[must_use]
-    pub fn offer(mut self, offer: Offer) -> Self {
-        self.offer = offer;
+    pub fn product(mut self, product: fn() -> Product) -> Self {
+        self.product = product;
         self
     }
 
@@ -172,7 +162,7 @@ pub struct Cluster {
 /// What every instance is built from.
 struct Blueprint {
     environment: HashMap<&'static str, String>,
-    offer: Offer,
+    product: Product,
     gates: Gates,
     changes: Vec<Change>,
     shared: Shared,
@@ -193,19 +183,14 @@ struct Worker {
 }
 
 impl Cluster {
-    /// Starts this many instances of the product on Postgres.
-    pub async fn start(instances: usize) -> Self {
+    /// Starts this many instances of the fixtures on Postgres.
+    pub async fn on_postgres(instances: usize) -> Self {
         Setup::new(Database::Postgres).instances(instances).start().await
     }
 
-    /// Starts the product as `cargo run` does: one instance on SQLite.
-    pub async fn embedded() -> Self {
-        Setup::new(Database::Sqlite).start().await
-    }
-
-    /// Starts this many instances with the fixture catalog, on SQLite.
-    pub async fn fixtures(instances: usize) -> Self {
-        Setup::new(Database::Sqlite).offer(Offer::Fixtures).instances(instances).start().await
+    /// Starts this many instances of the fixtures on SQLite.
+    pub async fn on_sqlite(instances: usize) -> Self {
+        Setup::new(Database::Sqlite).instances(instances).start().await
     }
 
     async fn from(setup: Setup) -> Self {
@@ -214,16 +199,18 @@ impl Cluster {
         for _ in 0..setup.instances {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports"));
         }
-        let environment = environment(&setup, &folder, port(&listeners[0])).await;
-        let session_ttl = config(&environment).session_ttl;
+        let (product, gates) = ((setup.product)(), Gates::default());
+        let mut environment = environment(&setup, &product, &folder, port(&listeners[0])).await;
+        environment.entry(Gates::VARIABLE).or_insert(gates.serve().await.to_string());
+        let session_ttl = config(&product, &environment).session_ttl;
 
         let now = SystemClock.now();
         let mock = Arc::new(MockClock::at(now));
         let clock: Arc<dyn Clock> =
             if setup.real_time { Arc::new(SystemClock) } else { Arc::clone(&mock) as _ };
         let shared = Shared::choose(setup.redis.clone(), session_ttl, clock).await;
-        let (offer, gates, changes) = (setup.offer, Gates::default(), setup.changes);
-        let blueprint = Blueprint { environment, offer, gates, changes, shared };
+        let changes = setup.changes;
+        let blueprint = Blueprint { environment, product, gates, changes, shared };
 
         let mut instances: Vec<Instance> = Vec::new();
         for listener in listeners {
@@ -308,27 +295,37 @@ impl Cluster {
 
     /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
-        self.token_for(user, &[READ, WRITE]).await
+        self.mint(user, self.scopes(), None).await
     }
 
     /// Mints an access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
-        self.mint(user, scopes, None).await
+        self.mint(user, scopes.iter().copied(), None).await
+    }
+
+    /// The names of all scopes of the product.
+    fn scopes(&self) -> impl Iterator<Item = &'static str> {
+        self.blueprint.product.scopes().0.iter().map(|scope| scope.name)
     }
 
     /// Mints an access token with all scopes and this lifetime.
     pub async fn brief_token(&self, user: &str, ttl: Duration) -> String {
-        self.mint(user, &[READ, WRITE], Some(ttl)).await
+        self.mint(user, self.scopes(), Some(ttl)).await
     }
 
-    async fn mint(&self, user: &str, scopes: &[&str], ttl: Option<Duration>) -> String {
+    async fn mint(
+        &self,
+        user: &str,
+        scopes: impl Iterator<Item = &str>,
+        ttl: Option<Duration>,
+    ) -> String {
         self.app()
             .oauth()
             .tokens()
             .mint(NewToken {
                 user: UserId::new(format!("dev:{user}")),
                 client: "tests".to_owned(),
-                scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+                scopes: scopes.map(str::to_owned).collect(),
                 session_id: "tests".to_owned(),
                 signed_in_at: None,
                 ttl,
@@ -435,13 +432,9 @@ impl Blueprint {
         for change in &self.changes {
             change(&mut given);
         }
-        let connected = App::connect_with(&config(&environment), given).await;
+        let connected = App::connect_with(&config(&self.product, &environment), given).await;
         let app = connected.expect("the database is there");
-        let catalog = match self.offer {
-            Offer::Notes => app.catalog(),
-            Offer::Fixtures => fixtures::catalog(self.gates.clone()),
-        };
-        let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
+        let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));
         (app, engine)
     }
 }
@@ -460,7 +453,12 @@ fn port(listener: &TcpListener) -> u16 {
     listener.local_addr().expect("a bound listener has an address").port()
 }
 
-async fn environment(setup: &Setup, folder: &TempDir, port: u16) -> HashMap<&'static str, String> {
+async fn environment(
+    setup: &Setup,
+    product: &Product,
+    folder: &TempDir,
+    port: u16,
+) -> HashMap<&'static str, String> {
     let mut environment = setup.environment.clone();
     let mut default = |variable, value: String| {
         environment.entry(variable).or_insert(value);
@@ -472,16 +470,17 @@ async fn environment(setup: &Setup, folder: &TempDir, port: u16) -> HashMap<&'st
     default("RATE_LIMIT_PER_MINUTE", "100000".to_owned());
     if !environment.contains_key("DATABASE_URL") {
         match setup.database.available() {
-            Database::Sqlite => sqlite::fresh_database(environment["DATA_DIR"].as_ref()).await,
+            Database::Sqlite => {
+                sqlite::fresh_database(product, environment["DATA_DIR"].as_ref()).await
+            }
             Database::Postgres => {
-                environment.insert("DATABASE_URL", postgres::fresh_database().await);
+                environment.insert("DATABASE_URL", postgres::fresh_database(product).await);
             }
         }
     }
     environment
 }
 
-fn config(environment: &HashMap<&'static str, String>) -> Config {
-    Config::read(&notes::product(), |name| environment.get(name).cloned())
-        .expect("the settings are good")
+fn config(product: &Product, environment: &HashMap<&'static str, String>) -> Config {
+    Config::read(product, |name| environment.get(name).cloned()).expect("the settings are good")
 }

@@ -26,53 +26,40 @@ use crate::eventually::eventually;
 /// Names a running server, so that the processes of one test run share it.
 pub const URL_VARIABLE: &str = "TEST_POSTGRES_URL";
 
-/// The migrated template database, of which every test gets a copy. No test writes to it.
-const TEMPLATE: &str = "notes_template";
-
-/// The advisory lock under which one process per server creates the template.
+/// The advisory lock under which one process per server creates a template: a migrated database, of which
+/// every test gets a copy.
 const TEMPLATE_LOCK: i64 = 7_208_134;
 
 /// Attempts to start: another process may take the free port before the server binds it.
 const START_ATTEMPTS: usize = 3;
 
-/// Creates a migrated, empty database and returns its URL. It is deleted with the server.
-pub async fn fresh_database() -> String {
+/// Creates an empty database with the schema of a product, and returns its URL. It is deleted with the
+/// server.
+pub async fn fresh_database(product: &Product) -> String {
     let url = server().await;
     let name = fresh_name();
+    let template = format!("{}_template", product.brand().things);
     let admin = connect(&database_url(url, "postgres")).await.expect("the server was reachable");
     admin
         .execute_unprepared(&format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})"))
         .await
         .expect("the lock can be taken");
-    make_template(url, &admin).await;
+    make_template(product, &template, url, &admin).await;
     admin
         .execute_unprepared(&format!("SELECT pg_advisory_unlock({TEMPLATE_LOCK})"))
         .await
         .expect("the lock was held");
     admin
-        .execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+        .execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE {template}"))
         .await
         .expect("the template can be copied");
     admin.close().await.expect("closing cannot fail");
     database_url(url, &name)
 }
 
-/// Creates a database with the schema of another product than notes, and returns its URL.
-pub async fn fresh_database_of(product: &Product) -> String {
-    let url = server().await;
-    let name = fresh_name();
-    let admin = connect(&database_url(url, "postgres")).await.expect("the server was reachable");
-    let create = format!("CREATE DATABASE {name}");
-    admin.execute_unprepared(&create).await.expect("an empty database can be made");
-    admin.close().await.expect("closing cannot fail");
-    let url = database_url(url, &name);
-    migrate_to(product, &url).await;
-    url
-}
-
 /// A new name for a database.
 fn fresh_name() -> String {
-    format!("notes_{:032x}", rand::random::<u128>())
+    format!("test_{:032x}", rand::random::<u128>())
 }
 
 /// The URL of the server, which is started at the first use.
@@ -92,11 +79,11 @@ async fn server() -> &'static str {
     url
 }
 
-async fn make_template(url: &str, admin: &DatabaseConnection) {
+async fn make_template(product: &Product, template: &str, url: &str, admin: &DatabaseConnection) {
     let exists = admin
         .query_one_raw(sea_orm::Statement::from_string(
             sea_orm::DatabaseBackend::Postgres,
-            format!("SELECT 1 FROM pg_database WHERE datname = '{TEMPLATE}'"),
+            format!("SELECT 1 FROM pg_database WHERE datname = '{template}'"),
         ))
         .await
         .expect("pg_database can be read")
@@ -106,24 +93,20 @@ async fn make_template(url: &str, admin: &DatabaseConnection) {
     }
     // Renamed only when complete: a killed process leaves no partial template.
     for sql in [
-        format!("DROP DATABASE IF EXISTS {TEMPLATE}_draft"),
-        format!("CREATE DATABASE {TEMPLATE}_draft"),
+        format!("DROP DATABASE IF EXISTS {template}_draft"),
+        format!("CREATE DATABASE {template}_draft"),
     ] {
         admin.execute_unprepared(&sql).await.expect("an empty database can be made");
     }
-    migrate(&database_url(url, &format!("{TEMPLATE}_draft"))).await;
+    migrate(product, &database_url(url, &format!("{template}_draft"))).await;
     admin
-        .execute_unprepared(&format!("ALTER DATABASE {TEMPLATE}_draft RENAME TO {TEMPLATE}"))
+        .execute_unprepared(&format!("ALTER DATABASE {template}_draft RENAME TO {template}"))
         .await
         .expect("nobody else uses the draft");
 }
 
-/// Creates the tables in an empty database.
-pub async fn migrate(url: &str) {
-    migrate_to(&notes::product(), url).await;
-}
-
-async fn migrate_to(product: &Product, url: &str) {
+/// Creates the tables of a product in an empty database.
+pub async fn migrate(product: &Product, url: &str) {
     let empty = connect(url).await.expect("the new database is reachable");
     product.schema().migrate(&empty).await.expect("the migrations run on an empty database");
     empty.close().await.expect("closing cannot fail");
@@ -176,7 +159,7 @@ impl Server {
 
     async fn try_start(binaries: &Path, settings: &[&str]) -> Result<Self, String> {
         let folder = tempfile::Builder::new()
-            .prefix("notes-postgres-")
+            .prefix("test-postgres-")
             .tempdir()
             .expect("a temporary folder can be made")
             .keep();

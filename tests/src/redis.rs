@@ -119,7 +119,7 @@ impl Server {
         let program =
             find().expect("redis-server or valkey-server is needed: scripts/test installs it");
         let folder = tempfile::Builder::new()
-            .prefix("notes-redis-")
+            .prefix("test-redis-")
             .tempdir()
             .expect("a temporary folder can be made")
             .keep();

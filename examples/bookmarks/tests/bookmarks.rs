@@ -27,7 +27,7 @@ use tokio::{
     sync::Notify,
 };
 
-const BOOKMARKS: Kind = Kind::Other(bookmarks::product);
+const BOOKMARKS: Kind = Kind::Product(bookmarks::product);
 
 const SCOPES: &str = "bookmarks:read bookmarks:write";
 

@@ -23,7 +23,7 @@ async fn a_deploy_with_other_tools_is_told_to_those_who_listen() {
 
     // The next version has fewer tools. It replaces one instance after the other.
     fleet.kill(0).await;
-    fleet.instance(0).set("TEST_OFFER", "fixtures");
+    fleet.instance(0).set("TEST_PRODUCT", "protocol");
     fleet.start_again(0).await;
     told_of_tools(&mut listening).await;
     modern.expect("notifications/tools/list_changed").await;
@@ -36,7 +36,7 @@ async fn a_session_that_was_not_listening_is_told_when_it_listens_again() {
     ada.call("tools/list", json!({})).await.result();
     for index in 0..fleet.len() {
         fleet.kill(index).await;
-        fleet.instance(index).set("TEST_OFFER", "fixtures");
+        fleet.instance(index).set("TEST_PRODUCT", "protocol");
         fleet.start_again(index).await;
     }
     let mut listening = ada.at(fleet.web(1)).listen().await;

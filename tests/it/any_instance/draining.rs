@@ -5,14 +5,15 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use mcp::UserId;
 use serde_json::json;
 use tests::{
     client::{Legacy, Modern},
+    fixtures::items,
     processes::{Fleet, Kind, Plan},
 };
 
 use super::{REVISION, ended, told};
-use crate::notes::jobs::titles;
 
 /// What a client did during the restarts.
 #[derive(Default)]
@@ -73,15 +74,15 @@ async fn client_with_tasks(ada: Modern, load: Arc<Load>) {
     }
 }
 
-async fn writing_client(ada: Modern, load: Arc<Load>) -> usize {
-    let mut notes = 0;
+async fn writing_client(ada: Modern, load: Arc<Load>) -> u64 {
+    let mut items = 0;
     while !load.done.load(Ordering::Relaxed) {
         load.calls.fetch_add(1, Ordering::Relaxed);
-        let draft = json!({ "title": format!("Note {notes}"), "body": "Written under way." });
-        ada.tool("notes_create", draft).await.output();
-        notes += 1;
+        let draft = json!({ "title": format!("Item {items}"), "body": "Written under way." });
+        ada.tool("items_create", draft).await.output();
+        items += 1;
     }
-    notes
+    items
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,13 +133,13 @@ async fn a_rolling_restart_under_load_loses_no_call_no_event_and_no_job() {
     }
     let written = writer.await.unwrap();
     assert_eq!(balancer.lost(), 0);
-    let found = titles(&web.modern(&token)).await.len();
-    assert_eq!(found, written, "each note that was acknowledged is there once");
+    let found = items::count(fleet.app().db(), &UserId::new("dev:ada")).await.unwrap();
+    assert_eq!(found, written, "each item that was acknowledged is there once");
 }
 
 #[tokio::test]
 async fn the_product_ends_in_order_while_streams_are_open_and_a_call_runs() {
-    let mut fleet = Fleet::product().await;
+    let mut fleet = Fleet::fixtures().await;
     let token = fleet.token("ada").await;
     let ada = fleet.web(0).legacy(&token, REVISION).await;
     let mut standalone = ada.listen().await;

@@ -49,8 +49,8 @@ async fn without_redis_modern_calls_go_on_and_sessions_are_told_to_wait() {
     fleet.redis().kill().await;
 
     let modern = fleet.web(1).modern(&token);
-    modern.tool("notes_create", tea()).await.output();
-    assert_eq!(modern.tool("notes_list", json!({})).await.output()["notes"][0]["title"], "Tea");
+    modern.tool("items_create", tea()).await.output();
+    assert_eq!(modern.tool("items_list", json!({})).await.output()["items"][0]["title"], "Tea");
     modern.call("tools/list", json!({})).await.result();
     for index in 0..fleet.len() {
         let ping = ada.body("ping", Value::Null);
@@ -97,7 +97,7 @@ async fn when_redis_lost_its_data_clients_begin_anew_and_everything_works() {
     while listening.next_message().await.message.unwrap()["method"]
         != "notifications/tools/list_changed"
     {}
-    fleet.web(0).modern(&token).tool("notes_create", tea()).await.output();
+    fleet.web(0).modern(&token).tool("items_create", tea()).await.output();
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn without_the_database_lists_and_streams_go_on_and_the_rest_says_so() {
     let token = fleet.token("ada").await;
     let ada = fleet.web(0).legacy(&token, REVISION).await;
     let modern = fleet.web(1).modern(&token);
-    modern.tool("notes_create", tea()).await.output();
+    modern.tool("items_create", tea()).await.output();
     let mut listening = ada.at(fleet.web(0)).listen().await;
     listening.next().await;
     let client = registered(fleet.web(0)).await;
@@ -134,7 +134,7 @@ async fn without_the_database_lists_and_streams_go_on_and_the_rest_says_so() {
         != "notifications/tools/list_changed"
     {}
     for failed in
-        [modern.tool("notes_list", json!({})).await, ada.tool("notes_list", json!({})).await]
+        [modern.tool("items_list", json!({})).await, ada.tool("items_list", json!({})).await]
     {
         let text = failed.tool_error();
         assert!(text.contains("try again"), "what to do about it: {text}");
@@ -153,14 +153,14 @@ async fn without_the_database_lists_and_streams_go_on_and_the_rest_says_so() {
         (web.get("/healthz").await.status == 200).then_some(())
     })
     .await;
-    assert_eq!(ada.tool("notes_list", json!({})).await.output()["notes"][0]["title"], "Tea");
+    assert_eq!(ada.tool("items_list", json!({})).await.output()["items"][0]["title"], "Tea");
 }
 
 #[tokio::test]
 async fn without_github_those_who_are_signed_in_go_on_and_others_are_told() {
     let github = GitHub::start().await;
     github.membership("active");
-    let plan = Plan::new(Kind::Product).instances(2).with_github(&github);
+    let plan = Plan::new(Kind::Fixtures).instances(2).with_github(&github);
     let plan = plan.with("ALLOWED_GITHUB_ORG", github::ORG);
     let fleet = plan.with("DATA_KEYS", "a key of thirty-two bytes or more").start().await;
     let browser = Browser::of(fleet.origin(), fleet.web(0));
@@ -176,7 +176,7 @@ async fn without_github_those_who_are_signed_in_go_on_and_others_are_told() {
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
     for (index, tokens) in [tokens, refreshed.json()].iter().enumerate() {
         let ada = fleet.web(index).modern(tokens["access_token"].as_str().unwrap());
-        ada.tool("notes_create", tea()).await.output();
+        ada.tool("items_create", tea()).await.output();
         assert_eq!(fleet.web(index).get("/healthz").await.status, 200);
     }
     // A sign-in at the callback fails now, and the client is told to try again.

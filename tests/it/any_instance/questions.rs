@@ -14,18 +14,18 @@ fn form(name: &str) -> Value {
     json!({ "action": "accept", "content": content })
 }
 
-async fn noted(ada: &Legacy) -> String {
+async fn created(ada: &Legacy) -> String {
     let draft = json!({ "title": "Old", "body": "To be deleted." });
-    let note = ada.tool("notes_create", draft).await;
-    note.output()["id"].as_str().unwrap().to_owned()
+    let item = ada.tool("items_create", draft).await;
+    item.output()["id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
 async fn a_question_outlives_the_instance_that_asked_it() {
     let mut fleet = Fleet::fixtures().await;
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
-    let note = noted(&ada).await;
-    let delete = json!({ "name": "notes_delete", "arguments": { "id": note } });
+    let item = created(&ada).await;
+    let delete = json!({ "name": "items_delete", "arguments": { "id": item } });
     let mut asking = ada.open("tools/call", delete).await;
     let asked = asking.next_message().await;
     fleet.kill(0).await;
@@ -40,7 +40,7 @@ async fn a_question_outlives_the_instance_that_asked_it() {
     assert_eq!(c.respond(&question, confirmed).await, 202);
     let answer = following.next_message().await.message.unwrap();
     assert_ne!(answer["result"]["isError"], true, "{answer:#}");
-    let gone = b.tool("notes_get", json!({ "id": note })).await;
+    let gone = b.tool("items_get", json!({ "id": item })).await;
     assert!(!gone.tool_error().is_empty());
 }
 

@@ -11,9 +11,9 @@ async fn a_session_that_one_instance_made_is_served_and_ended_by_any() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let on = |index| ada.at(fleet.web(index));
 
-    on(1).tool("notes_create", json!({ "title": "Tea", "body": "Two minutes." })).await.output();
-    let listed = on(2).tool("notes_list", json!({})).await;
-    assert_eq!(listed.output()["notes"][0]["title"], "Tea");
+    on(1).tool("items_create", json!({ "title": "Tea", "body": "Two minutes." })).await.output();
+    let listed = on(2).tool("items_list", json!({})).await;
+    assert_eq!(listed.output()["items"][0]["title"], "Tea");
     let mut listening = on(2).listen().await;
     on(0).tool("test_trigger_tool_change", json!({})).await;
     let heard = listening.next_message().await;

@@ -29,7 +29,7 @@ async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
 /// Sends several concurrent calls to an instance, so that it opens several connections.
 async fn warm_up(fleet: &Fleet, token: &str) {
     let ada = fleet.web(0).modern(token);
-    let calls = (0..8).map(|_| ada.tool("notes_list", json!({})));
+    let calls = (0..8).map(|_| ada.tool("items_list", json!({})));
     for call in futures_util::future::join_all(calls).await {
         call.output();
     }
@@ -44,12 +44,12 @@ async fn an_instance_replaces_database_connections_that_went_silent() {
     let ada = fleet.web(0).modern(&token);
     // Only a recently used connection is used without a ping. A call on it waits for its response, and its
     // failure makes the pool check all connections.
-    let (first, time) = timed(ada.tool("notes_list", json!({}))).await;
+    let (first, time) = timed(ada.tool("items_list", json!({}))).await;
     assert!(time < STATEMENT, "{time:?}");
     if first.result()["isError"] == true {
         assert!(first.tool_error().contains("try again"), "what to do about it");
     }
-    let calls = (0..8).map(|_| timed(ada.tool("notes_list", json!({}))));
+    let calls = (0..8).map(|_| timed(ada.tool("items_list", json!({}))));
     for (listed, time) in futures_util::future::join_all(calls).await {
         listed.output();
         assert!(time < Duration::from_secs(6), "{time:?}");
@@ -57,7 +57,7 @@ async fn an_instance_replaces_database_connections_that_went_silent() {
     let (health, time) = timed(fleet.web(0).get("/healthz")).await;
     assert_eq!(health.status, 200, "new connections work: {}", health.text());
     assert!(time < Duration::from_secs(3), "{time:?}");
-    ada.tool("notes_create", json!({ "title": "Tea", "body": "" })).await.output();
+    ada.tool("items_create", json!({ "title": "Tea", "body": "" })).await.output();
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn calls_end_in_time_when_the_database_is_frozen_and_work_again_afterwards
     warm_up(&fleet, &token).await;
     fleet.database().freeze();
     let ada = fleet.web(0).modern(&token);
-    let calls = (0..12).map(|_| timed(ada.tool("notes_list", json!({}))));
+    let calls = (0..12).map(|_| timed(ada.tool("items_list", json!({}))));
     let calls = in_time("calls end", futures_util::future::join_all(calls)).await;
     for (call, time) in calls {
         // One user may wait for only a few connections, and is refused beyond that.
@@ -83,7 +83,7 @@ async fn calls_end_in_time_when_the_database_is_frozen_and_work_again_afterwards
     assert!(time < Duration::from_secs(3), "{time:?}");
     fleet.database().mend();
     eventually("calls work again", async || {
-        let listed = ada.tool("notes_list", json!({})).await;
+        let listed = ada.tool("items_list", json!({})).await;
         (listed.result()["isError"] != true).then_some(())
     })
     .await;
@@ -100,7 +100,7 @@ async fn instance_and_worker_end_in_time_though_the_database_is_frozen() {
     warm_up(&fleet, &token).await;
     fleet.database().freeze();
     let ada = fleet.web(0).modern(&token);
-    let body = ada.body("tools/call", json!({ "name": "notes_list", "arguments": {} }));
+    let body = ada.body("tools/call", json!({ "name": "items_list", "arguments": {} }));
     let call = tokio::spawn(async move { ada.send(&body).await.rest().await });
     for program in ["instance", "worker"] {
         let program = match program {
@@ -116,7 +116,7 @@ async fn instance_and_worker_end_in_time_though_the_database_is_frozen() {
 
 #[tokio::test]
 async fn a_worker_goes_on_when_its_database_connections_went_silent() {
-    let fleet = Plan::new(Kind::Product).instances(0).workers(1).start().await;
+    let fleet = Plan::new(Kind::Fixtures).instances(0).workers(1).start().await;
     fleet.worker_ready(0).await;
     fleet.database().silence();
     let claims = async || {
@@ -134,32 +134,6 @@ async fn a_worker_goes_on_when_its_database_connections_went_silent() {
 }
 
 #[tokio::test]
-async fn commands_and_schedules_end_in_time_when_the_database_is_frozen() {
-    let fleet = Plan::new(Kind::Product).instances(0).start().await;
-    fleet.database().freeze();
-    for (program, words) in [
-        ("notes-mcp", &["check"][..]),
-        ("notes-mcp", &["migrate", "up"]),
-        ("notes-mcp-worker", &["once", "lost-jobs"]),
-    ] {
-        let (ran, time) = timed(fleet.run(program, words)).await;
-        assert!(!ran.status.success(), "{words:?}");
-        assert!(time < Duration::from_secs(15), "{words:?}: {time:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_is_refused_is_said_to_be_refused_and_once() {
-    let fleet = Plan::new(Kind::Product).instances(0).start().await;
-    let mut url: url::Url = fleet.setting("DATABASE_URL").parse().unwrap();
-    url.set_port(Some(tests::processes::free_port())).unwrap();
-    let ran = fleet.run_with("notes-mcp", &["check"], &[("DATABASE_URL", url.as_str())]).await;
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert_eq!(said.matches("refused").count(), 1, "{said}");
-    assert!(!said.contains("timed out"), "{said}");
-}
-
-#[tokio::test]
 async fn no_call_fails_when_the_database_has_closed_every_connection() {
     let fleet = plan().start().await;
     let token = fleet.token("ada").await;
@@ -169,7 +143,7 @@ async fn no_call_fails_when_the_database_has_closed_every_connection() {
         fleet.end_database_connections().await;
         // Reads are retried, and writes do not use a connection that a read has found broken.
         warm_up(&fleet, &token).await;
-        ada.tool("notes_create", json!({ "title": "Tea", "body": "" })).await.output();
+        ada.tool("items_create", json!({ "title": "Tea", "body": "" })).await.output();
     }
 }
 
@@ -177,7 +151,7 @@ async fn no_call_fails_when_the_database_has_closed_every_connection() {
 async fn a_database_that_is_writable_again_is_written_to_at_once() {
     let fleet = plan().start().await;
     let ada = fleet.web(0).modern(fleet.token("ada").await);
-    let tea = || ada.tool("notes_create", json!({ "title": "Tea", "body": "" }));
+    let tea = || ada.tool("items_create", json!({ "title": "Tea", "body": "" }));
     let set = async |value: &str| {
         let sql = format!(
             "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = \

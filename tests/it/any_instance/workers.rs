@@ -29,7 +29,7 @@ async fn a_job_of_a_lost_worker_goes_on_from_its_checkpoint() {
     gate.stopped(1).await;
 
     let draft = json!({ "title": "Tea", "body": "Two minutes." });
-    ada.at(fleet.web(1)).tool("notes_create", draft).await.output();
+    ada.at(fleet.web(1)).tool("items_create", draft).await.output();
     fleet.start_worker_again(1).await;
     // One turn for the run that was stopped, and two for the one that goes on.
     for _ in 0..3 {

@@ -12,7 +12,7 @@ mod without_streams;
 use serde_json::{Value, json};
 use tests::{
     client::{Legacy, Modern},
-    cluster::{Cluster, Database, Offer, Setup},
+    cluster::{Cluster, Database, Setup},
 };
 
 /// Web instances with the fixtures, and workers.
@@ -22,7 +22,7 @@ async fn cluster(instances: usize, workers: usize) -> Cluster {
 }
 
 async fn cluster_that_ends_within(timeout: &str, instances: usize, workers: usize) -> Cluster {
-    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures);
+    let setup = Setup::new(Database::Sqlite);
     let setup = setup.with("SHUTDOWN_TIMEOUT", timeout);
     setup.instances(instances).workers(workers).start().await
 }

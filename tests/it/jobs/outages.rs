@@ -6,7 +6,7 @@ use sea_orm::{Database, EntityTrait as _};
 use serde_json::{Value, json};
 use tests::{
     client::{Legacy, Stream},
-    cluster::{self, Cluster, Offer, Setup},
+    cluster::{self, Cluster, Setup},
     fixtures::at_gate,
     postgres,
     relay::Relay,
@@ -19,8 +19,7 @@ async fn cluster(database: &str, workers: usize) -> (Cluster, Relay) {
     let mut url: Url = database.parse().unwrap();
     let relay = Relay::to(&url.socket_addrs(|| Some(5432)).unwrap()[0].to_string()).await;
     url.set_port(Some(relay.port())).unwrap();
-    let setup =
-        Setup::new(cluster::Database::Postgres).offer(Offer::Fixtures).with("DATABASE_URL", url);
+    let setup = Setup::new(cluster::Database::Postgres).with("DATABASE_URL", url);
     (setup.workers(workers).start().await, relay)
 }
 
@@ -33,7 +32,7 @@ async fn lose_answers(relay: &Relay) {
 
 #[tokio::test]
 async fn a_job_is_made_once_though_nobody_hears_that_it_was() {
-    let database = postgres::fresh_database().await;
+    let database = postgres::fresh_database(&tests::fixtures::product()).await;
     let (cluster, relay) = cluster(&database, 0).await;
     let beside = Database::connect(database).await.unwrap();
     let ada = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
@@ -65,7 +64,8 @@ async fn waiting(cluster: &Cluster) -> (Legacy, Value, Stream) {
 
 #[tokio::test]
 async fn a_session_that_cancels_meanwhile_has_cancelled() {
-    let (cluster, relay) = cluster(&postgres::fresh_database().await, 1).await;
+    let (cluster, relay) =
+        cluster(&postgres::fresh_database(&tests::fixtures::product()).await, 1).await;
     let (ada, call, mut stream) = waiting(&cluster).await;
     let first = stream.expect("notifications/progress").await;
     let said = first["params"]["message"].as_str().unwrap();
@@ -91,7 +91,8 @@ async fn a_session_that_cancels_meanwhile_has_cancelled() {
 
 #[tokio::test]
 async fn a_cancel_that_cannot_be_kept_is_refused_and_can_be_sent_again() {
-    let (cluster, relay) = cluster(&postgres::fresh_database().await, 1).await;
+    let (cluster, relay) =
+        cluster(&postgres::fresh_database(&tests::fixtures::product()).await, 1).await;
     let (ada, call, mut stream) = waiting(&cluster).await;
     stream.expect("notifications/progress").await;
     let cancelled = json!({ "requestId": call["id"] });

@@ -37,7 +37,7 @@ pub(crate) fn new_job(owner: &UserId) -> NewJob {
             caller: Caller {
                 user: owner.clone(),
                 client: "tests".into(),
-                scopes: ["notes:read".to_owned()].into(),
+                scopes: ["items:read".to_owned()].into(),
                 grant: "tests".into(),
                 key: "a-key".into(),
                 issued_at: 0,

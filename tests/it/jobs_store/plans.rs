@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
-    let world = World::postgres().await;
+    let world = World::postgres(&tests::fixtures::product()).await;
     enqueue(&world.app, new_job(&user("p7"))).await;
     fill(&world.app).await;
     let ada = user("p8"); // has nothing in the queue

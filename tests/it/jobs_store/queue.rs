@@ -387,8 +387,8 @@ async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize,
 
 async fn only_tools_that_run_as_jobs_are_counted_by_name(world: World) {
     let jobs = world.app.jobs();
-    assert_eq!(jobs.tool_label("notes_import"), "notes_import");
-    for other in ["notes_list", "a_tool", ""] {
+    assert_eq!(jobs.tool_label("items_import"), "items_import");
+    for other in ["items_list", "a_tool", ""] {
         assert_eq!(jobs.tool_label(other), "other");
     }
 }
@@ -531,7 +531,7 @@ async fn what_becomes_of_jobs_is_counted_over_all_processes(world: World) {
     let (one, other, ada) = (&world.app, world.another().await, user("ada"));
     let import = || {
         let mut job = new_job(&ada);
-        "notes_import".clone_into(&mut job.call.tool);
+        "items_import".clone_into(&mut job.call.tool);
         job
     };
     let again = || End::Retry("not now".to_owned());
@@ -580,16 +580,16 @@ async fn what_becomes_of_jobs_is_counted_over_all_processes(world: World) {
     assert_eq!(
         counted().await,
         [
-            "Attempt notes_import answered 2",
-            "Attempt notes_import cancelled 1",
-            "Attempt notes_import lost 1",
-            "Attempt notes_import released 1",
-            "Attempt notes_import retry 4",
+            "Attempt items_import answered 2",
+            "Attempt items_import cancelled 1",
+            "Attempt items_import lost 1",
+            "Attempt items_import released 1",
+            "Attempt items_import retry 4",
             "Attempt other answered 2",
-            "Job notes_import cancelled 2",
-            "Job notes_import failed 1",
-            "Job notes_import ok 1",
-            "Job notes_import tool_error 1",
+            "Job items_import cancelled 2",
+            "Job items_import failed 1",
+            "Job items_import ok 1",
+            "Job items_import tool_error 1",
             "Job other ok 2",
         ]
     );

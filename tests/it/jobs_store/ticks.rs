@@ -10,7 +10,7 @@ use super::*;
 on_both!(of_several_workers_one_runs_a_tick, every_schedule_runs);
 
 async fn of_several_workers_one_runs_a_tick(world: World) {
-    let schedule = schedules::find(&notes::product(), "lost-jobs").unwrap();
+    let schedule = schedules::find(&tests::fixtures::product(), "lost-jobs").unwrap();
     let workers = [world.another().await, world.another().await, world.another().await];
     let go = CancellationToken::new();
     for lost in 0..5 {
@@ -31,7 +31,7 @@ async fn of_several_workers_one_runs_a_tick(world: World) {
 
 async fn every_schedule_runs(world: World) {
     let go = CancellationToken::new();
-    for schedule in schedules::all(&notes::product()) {
+    for schedule in schedules::all(&tests::fixtures::product()) {
         schedules::run_now(&schedule, &world.app, &Idle, &go).await.expect(schedule.name);
     }
 }

@@ -15,9 +15,8 @@ use mcp::{
     StoreError,
     job::{Attempt, AttemptEnd, AttemptStore, Progress, Superseded},
 };
-use notes::store::{self, Listing, PageSize};
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement};
-use tests::{eventually, in_time};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
+use tests::{eventually, fixtures::items, in_time};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Semaphore,
@@ -80,7 +79,7 @@ fn settings() -> Settings {
 
 #[tokio::test]
 async fn a_worker_that_cannot_look_for_jobs_ends_with_an_error() {
-    let world = World::sqlite().await;
+    let world = World::sqlite(&tests::fixtures::product()).await;
     let limit = Duration::from_secs(1);
     let settings = Settings { stall_limit: Some(limit), ..settings() };
     let worker = Worker::new(
@@ -184,29 +183,18 @@ on_both!(
     two_workers_run_each_job_once,
 );
 
-/// How many notes the job makes, one after the other, each with the checkpoint that says so.
+/// The number of items that the job creates, one after the other, each together with its checkpoint.
 const STEPS: u64 = 8;
 
-/// Makes notes, from where an earlier attempt has stopped. Waits for a permit before each.
-async fn make_notes(app: App, attempt: Attempt, permits: Arc<Semaphore>) -> AttemptEnd {
+/// Creates items from the checkpoint of an earlier attempt on. Waits for a permit before each.
+async fn create_items(app: App, attempt: Attempt, permits: Arc<Semaphore>) -> AttemptEnd {
     let owner = attempt.call.caller.user.clone();
     let done = attempt.checkpoint.as_ref().and_then(serde_json::Value::as_u64).unwrap_or(0);
     for step in done..STEPS {
         permits.acquire().await.unwrap().forget();
         let transaction = begin(&app).await;
-        let now = app.clock().now();
-        let note = notes::entity::ActiveModel {
-            id: sea_orm::Set(notes::store::NoteId(sea_orm::prelude::Uuid::from_u128(
-                rand::random(),
-            ))),
-            owner_sub: sea_orm::Set(owner.as_str().to_owned()),
-            title: sea_orm::Set(format!("Note {step}")),
-            body: sea_orm::Set(String::new()),
-            tags: sea_orm::Set(notes::entity::TagList::default()),
-            created_at: sea_orm::Set(now),
-            updated_at: sea_orm::Set(now),
-        };
-        notes::entity::Entity::insert(note).exec_without_returning(&transaction).await.unwrap();
+        let draft = (format!("Item {step}"), String::new());
+        items::create(&transaction, &owner, app.clock().now(), [draft]).await.unwrap();
         let state = json!(step + 1);
         match jobs::checkpoint(&transaction, &attempt.id, attempt.number, &state).await {
             Ok(()) => transaction.commit().await.unwrap(),
@@ -214,15 +202,7 @@ async fn make_notes(app: App, attempt: Attempt, permits: Arc<Semaphore>) -> Atte
             Err(error) => return AttemptEnd::Retry(error.to_string()),
         }
     }
-    answered(&format!("made {STEPS} notes"))
-}
-
-async fn titles(app: &App, owner: &UserId) -> Vec<String> {
-    let listing = Listing { limit: PageSize::new(100).unwrap(), ..Listing::default() };
-    let page = store::list(app.db(), owner, listing).await.unwrap();
-    let mut titles: Vec<_> = page.notes.into_iter().map(|it| it.title).collect();
-    titles.sort();
-    titles
+    answered(&format!("created {STEPS} items"))
 }
 
 async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world: World) {
@@ -230,12 +210,12 @@ async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world:
     let id = enqueue(app, new_job(&ada)).await;
     let permits = Arc::new(Semaphore::new(3));
     let script = |app: App, permits: Arc<Semaphore>| {
-        Script::new(move |attempt, _, _| make_notes(app.clone(), attempt, permits.clone()))
+        Script::new(move |attempt, _, _| create_items(app.clone(), attempt, permits.clone()))
     };
     let another = world.another().await;
     let first = Process::start(another.clone(), script(another, permits.clone()), settings());
-    eventually("three notes are there", async || {
-        (titles(app, &ada).await.len() == 3).then_some(())
+    eventually("three items are there", async || {
+        (items::count(app.db(), &ada).await.unwrap() == 3).then_some(())
     })
     .await;
     first.kill();
@@ -247,9 +227,9 @@ async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world:
     assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 0);
     world.clock.advance(LEASE);
     assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 1);
-    assert_eq!(said(&ended(app, &ada, &id).await), "made 8 notes");
-    let expected: Vec<_> = (0..STEPS).map(|step| format!("Note {step}")).collect();
-    assert_eq!(titles(app, &ada).await, expected);
+    assert_eq!(said(&ended(app, &ada, &id).await), "created 8 items");
+    let expected: Vec<_> = (0..STEPS).map(|step| format!("Item {step}")).collect();
+    assert_eq!(items::titles(app.db(), &ada).await.unwrap(), expected);
 }
 
 async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
@@ -486,7 +466,7 @@ async fn two_workers_run_each_job_once(world: World) {
 
 #[tokio::test]
 async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
-    let world = World::postgres().await;
+    let world = World::postgres(&tests::fixtures::product()).await;
     let (app, ada) = (&world.app, user("ada"));
     let gate = Gate::new();
     let script = Script::new({
@@ -514,7 +494,7 @@ async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
 
 #[tokio::test]
 async fn a_cancel_that_is_faster_than_the_answer_to_a_claim_stops_the_job() {
-    let world = World::postgres().await;
+    let world = World::postgres(&tests::fixtures::product()).await;
     let (app, ada) = (&world.app, user("ada"));
     let id = enqueue(app, new_job(&ada)).await;
     let (script, _gate, stopped) = until_stopped();

@@ -10,7 +10,7 @@ use tests::{
 
 /// One instance of the product, with a worker for the tools that run as jobs.
 async fn whole_product() -> Cluster {
-    Setup::new(Database::Sqlite).workers(1).start().await
+    Setup::new(Database::Sqlite).product(notes::product).workers(1).start().await
 }
 
 async fn ada(cluster: &Cluster) -> Modern {

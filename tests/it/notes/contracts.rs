@@ -9,7 +9,7 @@ use tests::{
 
 /// The elements of a list, by name.
 async fn listed(method: &str, list: &str) -> Vec<(String, Value)> {
-    let cluster = Cluster::embedded().await;
+    let cluster = Setup::new(Database::Sqlite).product(notes::product).start().await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let answer = ada.call(method, Value::Null).await;
     let elements = answer.result()[list].as_array().unwrap().clone();
@@ -129,7 +129,7 @@ fn check_tool(tool: &Value) {
 
 #[tokio::test]
 async fn every_client_and_provider_takes_the_schemas_of_every_tool() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Setup::new(Database::Sqlite).product(notes::product).start().await;
     let token = cluster.token("ada").await;
     let modern = cluster.web(0).modern(&token).call("tools/list", Value::Null).await;
     let mut lists = vec![modern];
@@ -147,7 +147,7 @@ async fn every_client_and_provider_takes_the_schemas_of_every_tool() {
         }
     }
     // The rule is one of every catalog, and its one exception is a schema written by hand.
-    let fixtures = Cluster::fixtures(1).await;
+    let fixtures = Cluster::on_sqlite(1).await;
     let ada = fixtures.web(0).modern(fixtures.token("ada").await);
     let list = ada.call("tools/list", Value::Null).await;
     for tool in list.result()["tools"].as_array().unwrap() {
@@ -161,7 +161,7 @@ async fn every_client_and_provider_takes_the_schemas_of_every_tool() {
 
 #[tokio::test]
 async fn a_question_offers_its_choices_as_every_client_can_show_them() {
-    let cluster = Setup::new(Database::Sqlite).workers(1).start().await;
+    let cluster = Setup::new(Database::Sqlite).product(notes::product).workers(1).start().await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let note = json!({ "title": "Tea", "body": "" });
     let id = ada.tool("notes_create", note).await.output()["id"].clone();

@@ -24,6 +24,7 @@ const INSTANCES: usize = 2;
 
 async fn cluster() -> Cluster {
     Setup::new(Database::Postgres)
+        .product(notes::product)
         .instances(INSTANCES)
         .with("DATABASE_MAX_CONNECTIONS", POOL.to_string())
         .with("RATE_LIMIT_PER_MINUTE", "0")
@@ -161,7 +162,7 @@ async fn one_person_searches_once_at_a_time_on_all_instances() {
 #[tokio::test]
 async fn a_question_of_too_many_words_says_what_to_change() {
     for database in [Database::Sqlite, Database::Postgres] {
-        let cluster = Setup::new(database).start().await;
+        let cluster = Setup::new(database).product(notes::product).start().await;
         let ada = cluster.web(0).modern(cluster.token("ada").await);
         let question = |words: u32| {
             let words: Vec<String> = (0..words).map(|it| format!("w{it}")).collect();
@@ -178,7 +179,7 @@ async fn a_question_of_too_many_words_says_what_to_change() {
 #[tokio::test]
 async fn a_search_of_many_words_finds_all_and_ranks_by_how_often_they_occur() {
     for database in [Database::Sqlite, Database::Postgres] {
-        let cluster = Setup::new(database).start().await;
+        let cluster = Setup::new(database).product(notes::product).start().await;
         let ada = cluster.web(0).modern(cluster.token("ada").await);
         for (title, times) in [("Often", 20), ("Once", 1), ("Other", 0)] {
             let body = format!("green black white red {}", "tea ".repeat(times));

@@ -120,7 +120,7 @@ async fn completion_suggests_ones_own_notes(database: Database) {
 }
 
 async fn changes_are_heard_by_their_owner(database: Database) {
-    let cluster = Setup::new(database).instances(2).start().await;
+    let cluster = Setup::new(database).product(notes::product).instances(2).start().await;
     let (ada, bob) = two_users(&cluster).await;
     let hers = create(&ada, "Secret").await;
     let his = create(&bob, "Own").await;

@@ -6,6 +6,7 @@ mod fairness;
 mod isolation;
 pub(crate) mod jobs;
 mod pagination;
+mod programs;
 mod quota;
 mod rmcp_client;
 pub(crate) mod store;
@@ -15,5 +16,5 @@ use tests::cluster::{Cluster, Database, Setup};
 
 /// Starts one instance.
 async fn notes_on(database: Database) -> Cluster {
-    Setup::new(database).start().await
+    Setup::new(database).product(notes::product).start().await
 }

@@ -7,7 +7,7 @@ use notes::store::{self, Body, Draft, Tags, Title};
 use serde_json::{Value, json};
 use tests::{
     client::Modern,
-    cluster::{Cluster, Database},
+    cluster::{Cluster, Database, Setup},
     schema::Revision,
 };
 
@@ -127,7 +127,7 @@ async fn a_note_that_comes_in_between_moves_nothing(database: Database) {
 
 #[tokio::test]
 async fn a_cursor_that_is_not_ours_is_refused() {
-    let cluster = Cluster::embedded().await;
+    let cluster = Setup::new(Database::Sqlite).product(notes::product).start().await;
     let token = cluster.token("ada").await;
     let ada = cluster.web(0).modern(&token);
     let session = cluster.web(0).legacy(&token, Revision::November2025).await;
@@ -144,7 +144,7 @@ async fn a_cursor_that_is_not_ours_is_refused() {
 
 #[tokio::test]
 async fn lists_keep_their_order() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Setup::new(Database::Postgres).product(notes::product).instances(2).start().await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let bob = cluster.web(1).modern(cluster.token("bob").await);
     for method in ["tools/list", "prompts/list", "resources/templates/list"] {

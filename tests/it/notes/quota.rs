@@ -19,6 +19,7 @@ on_both_databases!(
 
 fn limited(database: Database, notes: u32) -> Setup {
     Setup::new(database)
+        .product(notes::product)
         .with("NOTES_PER_PERSON", notes.to_string())
         .with("MEGABYTES_PER_PERSON", "1")
         .with("RATE_LIMIT_PER_MINUTE", "0")

@@ -19,7 +19,10 @@ use rmcp::{
     },
 };
 use serde_json::{Value, json};
-use tests::{cluster::Cluster, in_time};
+use tests::{
+    cluster::{Database, Setup},
+    in_time,
+};
 
 /// A client handler that answers questions.
 #[derive(Default)]
@@ -82,7 +85,7 @@ async fn call(
 }
 
 async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
-    let cluster = Cluster::embedded().await;
+    let cluster = Setup::new(Database::Sqlite).product(notes::product).start().await;
     let config = StreamableHttpClientTransportConfig::with_uri(cluster.web(0).mcp())
         .auth_header(cluster.token("ada").await);
     let person = std::sync::Arc::new(Person::default());

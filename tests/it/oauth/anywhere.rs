@@ -108,7 +108,7 @@ async fn without_redis_sign_ins_wait_where_they_are_and_everything_else_goes_on(
     let refreshed = client_app.refresh(web, &token).await;
     assert_eq!(refreshed.status, 200, "tokens are exchanged: {}", refreshed.text());
     let ada = web.modern(text(&refreshed.json(), "access_token"));
-    assert_eq!(ada.tool("notes_list", serde_json::json!({})).await.status, 200, "calls go on");
+    assert_eq!(ada.tool("items_list", serde_json::json!({})).await.status, 200, "calls go on");
 
     relay.mend();
     eventually("Redis is back", async || {

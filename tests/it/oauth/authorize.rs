@@ -112,7 +112,7 @@ async fn a_client_is_told_its_mistakes() {
     let with_fragment = format!("{ours}#x");
     let with_user = ours.replace("http://", "http://me@");
     let cases: Vec<(&str, Asked, &str)> = vec![
-        ("N11", right.clone().and("scope", "notes:read"), "invalid_request"),
+        ("N11", right.clone().and("scope", "items:read"), "invalid_request"),
         ("N11", right.clone().and("code_challenge", &challenge), "invalid_request"),
         ("N11", right.clone().and("response_type", "code"), "invalid_request"),
         ("N16", right.clone().without("response_type"), "invalid_request"),
@@ -145,7 +145,7 @@ async fn a_client_is_told_its_mistakes() {
         ("N27", set("scope", "notes:\"read"), "invalid_scope"),
         ("N27", set("scope", "notes:\\read"), "invalid_scope"),
         ("N27", set("scope", "notes:\u{1}read"), "invalid_scope"),
-        ("N27", set("scope", "notes:read\tnotes:write"), "invalid_scope"),
+        ("N27", set("scope", "items:read\titems:write"), "invalid_scope"),
         ("N30 host", set("resource", "https://other.example/mcp"), "invalid_target"),
         ("N30 path", set("resource", &format!("{issuer}/other")), "invalid_target"),
         ("N30 scheme", set("resource", &ours.replace("http", "https")), "invalid_target"),
@@ -213,11 +213,11 @@ async fn n28_when_nothing_is_asked_the_person_decides() {
         };
         assert_eq!(
             granted(&stage, &client_app, &asked(), false).await,
-            "notes:read",
+            "items:read",
             "N28 {scope:?}"
         );
         let all = granted(&stage, &client_app, &asked(), true).await;
-        assert_eq!(all, "notes:read notes:write", "N28 {scope:?}");
+        assert_eq!(all, "items:read items:write", "N28 {scope:?}");
     }
 }
 
@@ -226,23 +226,23 @@ async fn n26_what_is_not_known_is_ignored_and_the_rest_is_granted() {
     let stage = Stage::new().await;
     let (client_app, many) = (stage.client_app().await, "s ".repeat(200));
     for (scope, expected) in [
-        ("notes:read openid", "notes:read"),
-        ("admin notes:write", "notes:write"),
-        ("openid profile email notes:read notes:write offline_access", "notes:read notes:write"),
-        (&format!("{many}notes:read"), "notes:read"),
+        ("items:read openid", "items:read"),
+        ("admin items:write", "items:write"),
+        ("openid profile email items:read items:write offline_access", "items:read items:write"),
+        (&format!("{many}items:read"), "items:read"),
     ] {
         let asked = client_app.asks().with("scope", scope);
         // There is nothing to check: the program has said what it needs.
         assert_eq!(granted(&stage, &client_app, &asked, true).await, expected, "N26 {scope:.60}");
     }
     let limited =
-        json!({ "redirect_uris": [tests::browser::REDIRECT_URI], "scope": "notes:read x" });
+        json!({ "redirect_uris": [tests::browser::REDIRECT_URI], "scope": "items:read x" });
     let limited = ClientApp::register_with(stage.one(), limited).await;
     // Its registration is the default, and the user decides about what it asks for beyond that.
     for (asked, expected) in [
-        (limited.asks().without("scope"), "notes:read"),
-        (limited.asks(), "notes:read notes:write"),
-        (limited.asks().with("scope", "notes:write"), "notes:write"),
+        (limited.asks().without("scope"), "items:read"),
+        (limited.asks(), "items:read items:write"),
+        (limited.asks().with("scope", "items:write"), "items:write"),
     ] {
         assert_eq!(granted(&stage, &limited, &asked, true).await, expected, "N26");
     }

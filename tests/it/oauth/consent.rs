@@ -82,11 +82,11 @@ async fn n53_a_sign_in_waits_ten_minutes() {
 async fn n54_nothing_is_read_from_the_form_but_the_decision() {
     let stage = Stage::new().await;
     let (browser, client_app) = (stage.browser(), stage.client_app().await);
-    let asked = client_app.asks().with("scope", "notes:read");
+    let asked = client_app.asks().with("scope", "items:read");
     let mut form = browser.to_consent(&asked).await;
     for (name, value) in [
         ("redirect_uri", "https://evil.example/cb"),
-        ("scope", "notes:read notes:write"),
+        ("scope", "items:read items:write"),
         ("client_id", "mcl_other"),
         ("code_challenge", "x"),
     ] {
@@ -98,7 +98,7 @@ async fn n54_nothing_is_read_from_the_form_but_the_decision() {
     let code =
         tests::browser::Code { code: asked.code(&page), verifier: asked.verifier, client_app };
     let page = code.redeem(stage.other()).await;
-    assert_eq!(page.json()["scope"], "notes:read", "N54 {}", page.text());
+    assert_eq!(page.json()["scope"], "items:read", "N54 {}", page.text());
 }
 
 #[tokio::test]

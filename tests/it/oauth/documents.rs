@@ -192,7 +192,7 @@ async fn a_member_of_a_document_that_is_null_or_unknown_is_absent() {
     for member in ["grant_types", "response_types", "token_endpoint_auth_method", "contacts"] {
         nulls[member] = Value::Null;
     }
-    nulls["scope"] = json!("openid notes:read");
+    nulls["scope"] = json!("openid items:read");
     host.serves(Reply::Json(nulls));
     let client_app = client(CLIENT);
     // It has one target, so it need not name it.
@@ -200,7 +200,7 @@ async fn a_member_of_a_document_that_is_null_or_unknown_is_absent() {
     let code = asked.code(&stage.browser().sign_in(&asked).await);
     let page = Code { code, verifier: asked.verifier, client_app }.redeem(stage.other()).await;
     assert_eq!(page.status, 200, "{}", page.text());
-    assert_eq!(page.json()["scope"], "notes:read");
+    assert_eq!(page.json()["scope"], "items:read");
 }
 
 #[tokio::test]
@@ -440,8 +440,8 @@ async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     }
     host.serves(gone());
     stage.pass(DAY);
-    let schedule =
-        worker::schedules::find(&notes::product(), "client-documents").expect("it is in the list");
+    let schedule = worker::schedules::find(&tests::fixtures::product(), "client-documents")
+        .expect("it is in the list");
     let go = CancellationToken::new();
     let run = async || worker::schedules::run_now(&schedule, app, &Idle, &go).await.unwrap();
     assert_eq!(run().await, 1);

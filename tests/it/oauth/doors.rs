@@ -11,7 +11,6 @@
 use entity::jobs as job_rows;
 use jobs::{CheckpointError, Claim, LEASE, Lease, Turn};
 use mcp::{UserId, job::JobId};
-use notes::entity as note_rows;
 use oauth::{
     access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason, revoke,
 };
@@ -21,6 +20,7 @@ use tests::{
     browser::{Browser, ClientApp, Code, Form, form},
     client::{Page, Stream, Web},
     eventually,
+    fixtures::items,
     github::{Manner, ORG, Question},
     schema::Revision,
 };
@@ -75,7 +75,7 @@ async fn open(stage: &mut Stage) -> Opened {
     let new = NewToken {
         user: person(),
         client: "command-line".to_owned(),
-        scopes: notes::product().scopes().all().to_set(),
+        scopes: tests::fixtures::product().scopes().all().to_set(),
         session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
         signed_in_at: None,
         ttl: None,
@@ -84,13 +84,13 @@ async fn open(stage: &mut Stage) -> Opened {
 
     let ada = stage.one().modern(&access).with_capabilities(json!({}));
     stage.cluster.start_worker().await;
-    let made = ada.tool("notes_export", json!({})).await;
+    let made = ada.tool("items_export", json!({})).await;
     let url = made.output()["download_url"].as_str().unwrap();
     let link = url[url.find("/exports/").unwrap()..].to_owned();
     stage.cluster.end_workers().await;
 
-    let note = json!([{ "title": "Written late", "body": "" }]).to_string();
-    let import = json!({ "name": "notes_import", "arguments": { "text": note } });
+    let late = json!({ "titles": ["Written late"] });
+    let import = json!({ "name": "items_import", "arguments": late });
     let tasks = ada.with_tasks();
     assert!(tasks.call("tools/call", import.clone()).await.result()["taskId"].is_string());
     let running = claim(stage).await.expect("it is the only job");
@@ -100,7 +100,7 @@ async fn open(stage: &mut Stage) -> Opened {
 
     let elsewhere = ada.at(stage.other());
     let session = stage.other().legacy(&access, Revision::November2025).await;
-    let mut export = json!({ "name": "notes_export", "arguments": {} });
+    let mut export = json!({ "name": "items_export", "arguments": {} });
     export["_meta"] = json!({ "progressToken": "p" });
     let mut streams = vec![
         ("subscriptions/listen", elsewhere.listen(json!({ "toolsListChanged": true })).await.0),
@@ -201,7 +201,7 @@ async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
     })
     .await;
     let bob = stage.one().modern(token).with_capabilities(json!({}));
-    bob.tool("notes_export", json!({})).await.output();
+    bob.tool("items_export", json!({})).await.output();
     let unfinished = job_rows::Entity::find().filter(job_rows::COLUMN.ended_at.is_null());
     assert_eq!(unfinished.count(app.db()).await.unwrap(), 0, "{way}");
     let mine = job_rows::Entity::owned_by(OCTOCAT).all(app.db()).await.unwrap();
@@ -212,7 +212,7 @@ async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
         let told = job.outcome.as_deref().unwrap_or_default();
         assert!(told.contains("The job was stopped, because"), "{way}: {told}");
     }
-    assert_eq!(note_rows::Entity::find().count(app.db()).await.unwrap(), 0, "{way}: a note");
+    assert_eq!(items::count(app.db(), &person()).await.unwrap(), 0, "{way}: an item");
 }
 
 async fn stage_and_opened(settings: &[(&'static str, &str)]) -> (Stage, Opened) {
@@ -240,7 +240,7 @@ async fn users_block_ends_everything() {
     let new = NewToken {
         user: person(),
         client: "command-line".to_owned(),
-        scopes: [notes::scopes::READ.to_owned()].into(),
+        scopes: [tests::fixtures::items::READ.to_owned()].into(),
         session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
         signed_in_at: None,
         ttl: None,

@@ -89,7 +89,7 @@ fn claims(stage: &Stage) -> Value {
     let now = stage.cluster.clock().now().timestamp();
     json!({
         "iss": issuer, "aud": format!("{issuer}/mcp"), "sub": "github:1", "client_id": "an-app",
-        "scope": "notes:read", "iat": now, "exp": now + 600, "jti": "an-id", "sid": "a-session",
+        "scope": "items:read", "iat": now, "exp": now + 600, "jti": "an-id", "sid": "a-session",
     })
 }
 
@@ -164,7 +164,7 @@ async fn n99_n100_n101_n103_claims_that_we_would_not_write() {
         ("N103 large", "exp", json!(u64::MAX)),
         ("N103 negative", "exp", json!(-1)),
         ("N103 number", "aud", json!(7)),
-        ("N103 array", "scope", json!(["notes:read"])),
+        ("N103 array", "scope", json!(["items:read"])),
         ("N103 object", "sub", json!({ "id": 1 })),
         ("N103 nobody", "sub", json!("")),
         ("N103 no grant", "sid", json!(null)),

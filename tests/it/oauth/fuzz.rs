@@ -38,7 +38,7 @@ fn parameters() -> impl Strategy<Value = Vec<u8>> {
         "code",
         "an-app",
         "http://127.0.0.1:33418/callback",
-        "notes:read",
+        "items:read",
         "S256",
         "none",
         "mac_",

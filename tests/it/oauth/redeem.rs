@@ -20,12 +20,12 @@ async fn a_client_with_nothing_but_the_address_gets_in() {
     let stage = Stage::new().await;
     let tokens = stage.client_app().await.connect(&stage.browser()).await;
     assert_eq!(tokens["token_type"], "Bearer");
-    assert_eq!(tokens["scope"], "notes:read notes:write");
+    assert_eq!(tokens["scope"], "items:read items:write");
     assert_eq!(tokens["expires_in"], 1800);
     let token = text(&tokens, "access_token");
     stage.is_good(&token).await;
-    let listed = stage.other().modern(token).tool("notes_list", json!({})).await;
-    assert_eq!(listed.output()["notes"], json!([]));
+    let listed = stage.other().modern(token).tool("items_list", json!({})).await;
+    assert_eq!(listed.output()["items"], json!([]));
 }
 
 /// The code still works, on the other instance.

@@ -168,7 +168,7 @@ async fn n98e_what_is_in_the_database_is_no_token() {
 async fn n98_a_refresh_does_not_widen_anything() {
     let stage = Stage::new().await;
     let client_app = stage.client_app().await;
-    let asked = client_app.asks().with("scope", "notes:read");
+    let asked = client_app.asks().with("scope", "items:read");
     let code = tests::browser::Code {
         code: asked.code(&stage.browser().sign_in(&asked).await),
         verifier: asked.verifier.clone(),
@@ -177,9 +177,9 @@ async fn n98_a_refresh_does_not_widen_anything() {
     let token = text(&code.redeem(stage.one()).await.json(), "refresh_token");
     let form = client_app.refreshing(&token);
     for (case, field, value, error) in [
-        ("N98 scope", "scope", "notes:read notes:write", "invalid_scope"),
-        ("N98 wider", "scope", "notes:write admin", "invalid_scope"),
-        ("N98 malformed", "scope", "\"notes:read\"", "invalid_scope"),
+        ("N98 scope", "scope", "items:read items:write", "invalid_scope"),
+        ("N98 wider", "scope", "items:write admin", "invalid_scope"),
+        ("N98 malformed", "scope", "\"items:read\"", "invalid_scope"),
         ("N98 resource", "resource", "https://other.example/mcp", "invalid_target"),
     ] {
         let page = post(stage.one(), "/token", &with(&form, field, value)).await;
@@ -191,11 +191,11 @@ async fn n98_a_refresh_does_not_widen_anything() {
     let mut token = next(&stage, &client_app, &token).await;
 
     // What does not exist is ignored, and the answer says what was granted.
-    for scope in ["admin", "openid notes:read", "", "offline_access"] {
+    for scope in ["admin", "openid items:read", "", "offline_access"] {
         let page =
             post(stage.one(), "/token", &with(&client_app.refreshing(&token), "scope", scope))
                 .await;
-        assert_eq!(page.json()["scope"], json!("notes:read"), "N98 {scope}: {}", page.text());
+        assert_eq!(page.json()["scope"], json!("items:read"), "N98 {scope}: {}", page.text());
         token = text(&page.json(), "refresh_token");
     }
 }
@@ -220,12 +220,12 @@ async fn n98c_a_grant_ends_by_itself() {
 async fn n98d_a_narrow_token_does_not_narrow_the_grant() {
     let stage = Stage::new().await;
     let (client_app, _, token) = connected(&stage).await;
-    let narrow = with(&client_app.refreshing(&token), "scope", "notes:read");
+    let narrow = with(&client_app.refreshing(&token), "scope", "items:read");
     let page = post(stage.one(), "/token", &narrow).await;
-    assert_eq!(page.json()["scope"], json!("notes:read"), "{}", page.text());
+    assert_eq!(page.json()["scope"], json!("items:read"), "{}", page.text());
     let token = text(&page.json(), "refresh_token");
     let page = client_app.refresh(stage.one(), &token).await;
-    assert_eq!(page.json()["scope"], json!("notes:read notes:write"));
+    assert_eq!(page.json()["scope"], json!("items:read items:write"));
 }
 
 #[tokio::test]

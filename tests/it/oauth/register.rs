@@ -80,7 +80,7 @@ async fn what_is_left_out_or_useless_does_no_harm() {
         ("N113", "logo_uri", json!("data:image/svg+xml,x")),
         ("N113", "tos_uri", json!("javascript:alert(1)")),
         ("N113", "jwks_uri", json!("http://169.254.169.254/")),
-        ("N118", "scope", json!("notes:read")),
+        ("N118", "scope", json!("items:read")),
         ("N120", "application_type", json!("native")),
         ("N122", "client_id", json!("mine")),
         ("N122", "client_secret", json!("mine")),
@@ -107,9 +107,9 @@ async fn what_is_left_out_or_useless_does_no_harm() {
 async fn a_registration_is_answered_with_the_known_part_of_its_scope() {
     let stage = Stage::new().await;
     for (scope, registered) in [
-        ("notes:read openid", "notes:read"),
-        ("openid", "notes:read notes:write"),
-        ("notes:read notes:write", "notes:read notes:write"),
+        ("items:read openid", "items:read"),
+        ("openid", "items:read items:write"),
+        ("items:read items:write", "items:read items:write"),
     ] {
         let page = register(stage.one(), with("scope", json!(scope))).await;
         assert_eq!(page.status, 201, "{scope}: {}", page.text());

@@ -94,7 +94,7 @@ async fn n108_n109_a_token_is_presented_in_one_way() {
 async fn n110_more_is_asked_for_together_with_what_is_there() {
     let stage = Stage::new().await;
     let client_app = stage.client_app().await;
-    let asked = client_app.asks().with("scope", "notes:read");
+    let asked = client_app.asks().with("scope", "items:read");
     let code = Code {
         code: asked.code(&stage.browser().sign_in(&asked).await),
         verifier: asked.verifier.clone(),
@@ -102,19 +102,19 @@ async fn n110_more_is_asked_for_together_with_what_is_there() {
     };
     let token = text(&code.redeem(stage.one()).await.json(), "access_token");
     let web = stage.other();
-    let note = json!({ "title": "a", "body": "b" });
-    let page = web.modern(&token).tool("notes_create", note).await;
+    let item = json!({ "title": "a", "body": "b" });
+    let page = web.modern(&token).tool("items_create", item).await;
     assert_eq!(page.status, 403, "N110: {:#}", page.message);
     let challenge = page.header("www-authenticate");
-    for part in [r#"error="insufficient_scope""#, r#"scope="notes:read notes:write""#] {
+    for part in [r#"error="insufficient_scope""#, r#"scope="items:read items:write""#] {
         assert!(challenge.contains(part), "N110: {challenge}");
     }
     // What cannot be understood is not let through.
-    let broken = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"notes_create""#;
+    let broken = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"items_create""#;
     let page = Page::read(web.post(&token, broken)).await;
     assert_eq!(page.status, 400, "N110: {}", page.text());
-    let notes = stage.one().modern(&token).tool("notes_list", json!({})).await;
-    assert_eq!(notes.output()["notes"], json!([]), "N110");
+    let items = stage.one().modern(&token).tool("items_list", json!({})).await;
+    assert_eq!(items.output()["items"], json!([]), "N110");
 }
 
 #[tokio::test]

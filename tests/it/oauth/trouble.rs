@@ -161,7 +161,10 @@ async fn n140_records_and_tables_of_a_newer_version_do_no_harm() {
 /// Two instances with a wire to the database that the test can cut, and a client that they know from
 /// their configuration.
 async fn wired() -> (Stage, Wire, ClientApp) {
-    let (github, wire) = (GitHub::start().await, Wire::to(&postgres::fresh_database().await).await);
+    let (github, wire) = (
+        GitHub::start().await,
+        Wire::to(&postgres::fresh_database(&tests::fixtures::product()).await).await,
+    );
     let client_app =
         ClientApp { id: "an-app".to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
     let clients = json!([{

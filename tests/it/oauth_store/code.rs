@@ -53,12 +53,12 @@ async fn a_code_becomes_a_grant_and_its_tokens(world: World) {
     world.clock.advance(seconds(5));
     let tokens = issued.redeem(app, &client_app).await.unwrap();
 
-    assert_eq!(tokens.scope, notes::product().scopes().all());
+    assert_eq!(tokens.scope, tests::fixtures::product().scopes().all());
     assert_eq!(tokens.expires_in, app.oauth().tokens().ttl());
     let token = tokens.access_token.expose();
     let claims = app.oauth().tokens().verify(token).await.unwrap();
     assert_eq!((&claims.user, &*claims.client), (&ada, "an-app"));
-    assert_eq!(claims.scopes, notes::product().scopes().all().to_set());
+    assert_eq!(claims.scopes, tests::fixtures::product().scopes().all().to_set());
     assert_eq!(claims.signed_in_at, Some(signed_in.timestamp()));
 
     let grant = row(app, grant_of(app, &tokens).await).await;

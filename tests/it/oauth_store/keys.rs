@@ -45,7 +45,7 @@ async fn token_for(app: &App, ttl: Option<Duration>) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "an-app".to_owned(),
-        scopes: BTreeSet::from([notes::scopes::READ.to_owned()]),
+        scopes: BTreeSet::from([tests::fixtures::items::READ.to_owned()]),
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl,

@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
 
-mod account;
+pub(crate) mod account;
 mod code;
 mod keys;
 mod plans;
@@ -93,7 +93,7 @@ async fn agree(app: &App, client: &Client, person: &UserId) -> Issued {
         client: client.id.clone(),
         redirect_uri: REDIRECT_URI.to_owned(),
         challenge: Challenge::of(&verifier),
-        scope: notes::product().scopes().all(),
+        scope: tests::fixtures::product().scopes().all(),
         user: person.clone(),
         auth_time: now,
         gate_checked_at: Some(now),

@@ -17,7 +17,7 @@ use super::{
 
 #[tokio::test]
 async fn no_verb_reads_a_table_from_end_to_end() {
-    let world = World::postgres().await;
+    let world = World::postgres(&tests::fixtures::product()).await;
     let crowded = &world.app;
     fill(crowded).await;
     // Whatever a session has counted is there for all to see once the session has ended.

@@ -59,7 +59,7 @@ async fn a_refresh_token_is_exchanged_for_its_successor(world: World) {
         world.clock.advance(hours(1));
         let tokens = refresh(app, &client_app, &token).await.unwrap();
         assert_eq!(grant_of(app, &tokens).await, grant);
-        assert_eq!(tokens.scope, notes::product().scopes().all());
+        assert_eq!(tokens.scope, tests::fixtures::product().scopes().all());
         assert_ne!(refresh_token(&tokens), token);
         token = refresh_token(&tokens);
         let row = row(app, grant).await;
@@ -231,7 +231,7 @@ async fn what_is_refused_rotates_nothing(world: World) {
     let (client_app, tokens, token) = connected(app).await;
     let grant = grant_of(app, &tokens).await;
 
-    let refused = refresh_for(app, &client_app, &token, Some("notes:read\"")).await;
+    let refused = refresh_for(app, &client_app, &token, Some("items:read\"")).await;
     assert!(matches!(refused, Err(RefreshError::InvalidScope(_))));
     let other = ["https://other.example.com/mcp"];
     let rotation = Rotation { token: &token, scope: None, resource: &other, request: request() };
@@ -248,14 +248,14 @@ async fn what_is_refused_rotates_nothing(world: World) {
     assert_eq!(row(app, grant).await.generation, 1);
 
     // Less than was agreed to is fine, and takes nothing away. Unknown names are ignored.
-    let narrow = refresh_for(app, &client_app, &token, Some("notes:read openid")).await.unwrap();
-    assert_eq!(narrow.scope.to_string(), "notes:read");
+    let narrow = refresh_for(app, &client_app, &token, Some("items:read openid")).await.unwrap();
+    assert_eq!(narrow.scope.to_string(), "items:read");
     let claims = app.oauth().tokens().verify(narrow.access_token.expose()).await.unwrap();
     assert_eq!(claims.scopes.len(), 1);
     let token = refresh_token(&narrow);
     let whole =
-        refresh_for(app, &client_app, &token, Some("notes:read notes:write")).await.unwrap();
-    assert_eq!(whole.scope, notes::product().scopes().all());
+        refresh_for(app, &client_app, &token, Some("items:read items:write")).await.unwrap();
+    assert_eq!(whole.scope, tests::fixtures::product().scopes().all());
     assert!(is_accepted(app, &tokens).await, "nothing was revoked");
 }
 

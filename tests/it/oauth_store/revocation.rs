@@ -216,7 +216,7 @@ async fn a_token_that_was_minted_by_hand_is_not_revoked(world: World) {
     let new = NewToken {
         user: user("ada"),
         client: "an-app".to_owned(),
-        scopes: ["notes:read".to_owned()].into(),
+        scopes: ["items:read".to_owned()].into(),
         session_id: "by hand".to_owned(),
         signed_in_at: None,
         ttl: None,

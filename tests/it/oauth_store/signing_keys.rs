@@ -24,7 +24,7 @@ async fn token(app: &App) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "a-client".to_owned(),
-        scopes: BTreeSet::from([notes::scopes::READ.to_owned()]),
+        scopes: BTreeSet::from([tests::fixtures::items::READ.to_owned()]),
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl: None,
@@ -75,7 +75,7 @@ async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
     assert!(old.oauth().tokens().verify(&second).await.is_ok(), "looked up at once");
 
     // A lookup of an unknown key starts a pause, during which the keys are not reloaded.
-    let elsewhere = World::sqlite().await;
+    let elsewhere = World::sqlite(&tests::fixtures::product()).await;
     let invented = token(&elsewhere.app).await;
     assert_eq!(old.oauth().tokens().verify(&invented).await, unknown);
     let third = token(&world.another_with(&"third secret ".repeat(4)).await).await;

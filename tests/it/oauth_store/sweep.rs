@@ -123,7 +123,7 @@ async fn keys_and_audit_go_by_age(world: World) {
     let new = NewToken {
         user: user("ada"),
         client: "an-app".to_owned(),
-        scopes: ["notes:read".to_owned()].into(),
+        scopes: ["items:read".to_owned()].into(),
         session_id: "by hand".to_owned(),
         signed_in_at: None,
         ttl: None,

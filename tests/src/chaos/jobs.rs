@@ -144,10 +144,10 @@ impl End {
     }
 }
 
-/// The outcome of an import of a new note and of one whose title exists, when the user gave two answers to
-/// the question at once: to keep the old note, and to import nothing.
+/// The outcome of an import of a new item and of one whose title exists, when the user gave two answers to
+/// the question at once: to keep the old item, and to import nothing.
 pub(super) enum Decided {
-    /// The new note was imported.
+    /// The new item was imported.
     Skipped,
     /// Nothing was imported.
     Declined,

@@ -6,10 +6,10 @@
 //! ([`legacy`], [`modern`]) knows its requests and the responses; violations of a guarantee are recorded in
 //! the [`Tally`], with the number of events of each kind, so that a run without faults cannot pass.
 
+mod items;
 mod jobs;
 mod legacy;
 mod modern;
-mod notes;
 mod tally;
 mod weather;
 mod wire;
@@ -26,7 +26,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{sync::Mutex, task::JoinSet, time::Instant};
 
 pub use self::tally::Tally;
-use self::{jobs::Jobs, notes::Notes, wire::Http};
+use self::{items::Items, jobs::Jobs, wire::Http};
 use crate::processes::{Kind, Persistence, Plan};
 
 /// Number of clients of each era, each with its own user.
@@ -44,7 +44,7 @@ const OPERATION_LIMIT: Duration = Duration::from_secs(90);
 
 /// The guarantees that a client was given, to be compared with the final state.
 struct Promised {
-    notes: Notes,
+    items: Items,
     jobs: Jobs,
 }
 
@@ -112,11 +112,11 @@ pub async fn run(seed: u64, time: Duration) -> Tally {
     if tokio::time::timeout(OPERATION_LIMIT + Duration::from_secs(10), all).await.is_err() {
         world.tally.broken("clients hang though nothing is away any more".to_owned());
     }
-    for Promised { notes, jobs } in promised.into_inner() {
+    for Promised { items, jobs } in promised.into_inner() {
         let verified = async {
-            // Jobs first: one that no client followed may still write notes.
+            // Jobs first: one that no client followed may still create items.
             jobs.verify(&world).await;
-            notes.verify(&world).await;
+            items.verify(&world).await;
         };
         if tokio::time::timeout(OPERATION_LIMIT, verified).await.is_err() {
             world.tally.broken("a job does not end though nothing is away any more".to_owned());

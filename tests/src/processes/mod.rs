@@ -21,7 +21,6 @@ use std::{
 
 use app::{App, Product, config::Config};
 use mcp::{Stores, UserId};
-use notes::scopes::{READ, WRITE};
 use oauth::access_token::NewToken;
 use platform::clock::SystemClock;
 use rand::RngExt as _;
@@ -39,53 +38,41 @@ pub use self::{
 use crate::{
     client::Web,
     eventually,
-    fixtures::{Gate, Gates},
+    fixtures::{self, Gate, Gates},
     github::GitHub,
     in_time, postgres,
 };
 
-/// The program that the instances of a fleet run.
+/// The programs that a fleet runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// `notes-mcp`, the product.
-    Product,
-    /// `test-tools fixtures-web`: the fixture catalog together with that of the product.
+    /// `test-tools fixtures-web` and `fixtures-worker`: the product of the fixtures.
     Fixtures,
-    /// The programs of another product on the same base.
-    Other(fn() -> Product),
+    /// The programs of this product.
+    Product(fn() -> Product),
 }
 
 impl Kind {
     /// The program of an instance, and its arguments.
     fn web(self) -> (&'static str, &'static [&'static str]) {
         match self {
-            Self::Product => ("notes-mcp", &[]),
             Self::Fixtures => ("test-tools", &["fixtures-web"]),
-            Self::Other(product) => (product().brand().program, &[]),
+            Self::Product(product) => (product().brand().program, &[]),
         }
     }
 
     /// The program of a worker, and its arguments.
     fn worker(self) -> (&'static str, &'static [&'static str]) {
         match self {
-            Self::Product => ("notes-mcp-worker", &[]),
-            Self::Fixtures => ("test-tools", &["conformance-worker"]),
-            Self::Other(product) => (product().brand().worker_program, &[]),
+            Self::Fixtures => ("test-tools", &["fixtures-worker"]),
+            Self::Product(product) => (product().brand().worker_program, &[]),
         }
     }
 
     fn product(self) -> Product {
         match self {
-            Self::Product | Self::Fixtures => notes::product(),
-            Self::Other(product) => product(),
-        }
-    }
-
-    /// The URL of a new database with the schema of the product.
-    async fn fresh_database(self) -> String {
-        match self {
-            Self::Product | Self::Fixtures => postgres::fresh_database().await,
-            Self::Other(product) => postgres::fresh_database_of(&product()).await,
+            Self::Fixtures => fixtures::product(),
+            Self::Product(product) => product(),
         }
     }
 }
@@ -179,20 +166,17 @@ impl Fleet {
         Plan::new(Kind::Fixtures).start().await
     }
 
-    /// Starts three instances of the product.
-    pub async fn product() -> Self {
-        Plan::new(Kind::Product).start().await
-    }
-
     async fn start(plan: Plan) -> Self {
         let folder = tempfile::Builder::new()
-            .prefix("notes-fleet-")
+            .prefix("fleet-")
             .tempdir()
             .expect("a temporary folder can be made");
         let balancer = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let origin = format!("http://{}", balancer.local_addr().expect("it is bound"));
         let redis = Redis::start(folder.path(), plan.persistence).await;
-        let (database, database_url) = cuttable(&Box::pin(plan.kind.fresh_database()).await).await;
+        let product = plan.kind.product();
+        let database_url = Box::pin(postgres::fresh_database(&product)).await;
+        let (database, database_url) = cuttable(&database_url).await;
         let gates = Gates::default();
         let gate_keeper = gates.serve().await;
 
@@ -209,7 +193,7 @@ impl Fleet {
         ] {
             environment.entry(variable.to_owned()).or_insert(value);
         }
-        let config = Config::read(&plan.kind.product(), |name| environment.get(name).cloned());
+        let config = Config::read(&product, |name| environment.get(name).cloned());
         let config = config.expect("the settings are good");
         let bus = Stores::in_memory(config.session_ttl).bus;
         let app = App::connect(&config, Arc::new(SystemClock), bus);
@@ -384,7 +368,8 @@ impl Fleet {
 
     /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
-        self.token_for(user, &[READ, WRITE]).await
+        let scopes = self.app.config().product.scopes().0.iter().map(|scope| scope.name);
+        self.token_for(user, &scopes.collect::<Vec<_>>()).await
     }
 
     /// Mints an access token with these scopes.

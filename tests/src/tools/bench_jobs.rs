@@ -25,7 +25,7 @@ use mcp::{
 };
 use platform::clock::SystemClock;
 use serde_json::{Value, json, value::to_raw_value};
-use tests::cluster::{Database, Offer, Setup};
+use tests::cluster::{Database, Setup};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use worker::{Runner, Settings, Worker};
@@ -158,7 +158,7 @@ async fn queue() -> anyhow::Result<()> {
 
 /// Measures an import of many notes, from the call to its result.
 async fn import() {
-    let setup = Setup::new(Database::Postgres).workers(1).real_time();
+    let setup = Setup::new(Database::Postgres).product(notes::product).workers(1).real_time();
     let cluster = setup.on_redis().await.start().await;
     let notes: Vec<Value> = (0..NOTES)
         .map(|it| json!({ "title": format!("Note {it:05}"), "body": "A sentence. ".repeat(20) }))
@@ -177,7 +177,7 @@ async fn import() {
 
 /// Measures the latency from a step of a job in a worker to the notification at its client.
 async fn progress() {
-    let setup = Setup::new(Database::Postgres).offer(Offer::Fixtures).workers(1).real_time();
+    let setup = Setup::new(Database::Postgres).workers(1).real_time();
     let cluster = setup.on_redis().await.start().await;
     let gate = cluster.gate("steps");
     let client = cluster.web(0).modern(cluster.token("ada").await).with_capabilities(json!({}));

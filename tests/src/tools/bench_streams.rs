@@ -62,9 +62,9 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let ada = fleet.web(0).legacy(&tokens[0], REVISION).await;
     let elsewhere = ada.at(fleet.web(1));
     let draft = json!({ "title": "Tea", "body": "Two minutes." });
-    let note = ada.tool("notes_create", draft).await.output()["id"].clone();
+    let item = ada.tool("items_create", draft).await.output()["id"].clone();
     for _ in 0..RESUMES {
-        taken.push(resumed(&ada, &elsewhere, json!({ "id": note })).await?);
+        taken.push(resumed(&ada, &elsewhere, json!({ "id": item })).await?);
     }
     taken.sort();
     let at = |part: usize| taken[(RESUMES * part / 100).min(RESUMES - 1)].as_secs_f64() * 1_000.0;
@@ -123,7 +123,7 @@ async fn resumed(
     elsewhere: &Legacy,
     arguments: serde_json::Value,
 ) -> anyhow::Result<Duration> {
-    let call = json!({ "name": "notes_delete", "arguments": arguments });
+    let call = json!({ "name": "items_delete", "arguments": arguments });
     let mut stream = ada.open("tools/call", call).await;
     let first = stream.next().await.context("the stream begins")?;
     let last = first.id.context("it begins with something to come back to")?;

@@ -17,7 +17,7 @@ const NEEDED: [&str; 12] = [
     "workers stopped for a while",
     "workers drained",
     "connections to the database ended",
-    "notes acknowledged",
+    "items acknowledged",
     "streams resumed",
     "legacy events",
     "jobs completed",

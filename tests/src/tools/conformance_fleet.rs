@@ -32,7 +32,7 @@ const JOB_LEASE: &str = "2";
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
-    let plan = Plan::new(Kind::Fixtures).workers(2).with("TEST_OFFER", "fixtures");
+    let plan = Plan::new(Kind::Fixtures).workers(2).with("TEST_PRODUCT", "protocol");
     let mut fleet = plan.with("TEST_LEASE", JOB_LEASE).start().await;
     let token = fleet.token("conformance").await;
     let balancer = fleet.balancer(Some(token.clone()));

@@ -2,12 +2,15 @@
 //! official conformance suite.
 //!
 //! The first line of its output is JSON with the ports, an access token, and the environment of a
-//! `conformance-worker`. It ends when standard input is closed.
+//! `fixtures-worker`. It ends when standard input is closed.
 
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use tests::cluster::{Database, Offer, Setup};
+use tests::{
+    cluster::{Database, Setup},
+    fixtures,
+};
 use tokio::io::AsyncReadExt as _;
 
 #[derive(Args)]
@@ -25,7 +28,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let mut cluster = Setup::new(Database::Postgres)
-        .offer(Offer::Fixtures)
+        .product(fixtures::protocol_product)
         .instances(arguments.instances)
         .real_time()
         .with("PUBLIC_URL", arguments.public_url)

@@ -1,5 +1,4 @@
-//! `fixtures-web` is one instance with the fixtures and the catalog of the product. It is configured and
-//! stopped like the product. Client metadata documents at `example.com` are served by a host inside of it.
+//! `fixtures-web` is one instance of the fixtures. It is configured and stopped like a product. Client metadata documents at `example.com` are served by a host inside of it.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,16 +13,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn main() -> anyhow::Result<()> {
-    let config = Config::from_env(&notes::product())?;
-    let telemetry = config.start_telemetry("notes-mcp")?;
+    let config = Config::from_env(&fixtures::product_of_environment())?;
+    let telemetry = config.start_telemetry("fixtures")?;
     let listener = TcpListener::bind(SocketAddr::new(config.http.host, config.http.port)).await?;
     let documents = DocumentHost::start().await;
     let (stores, mut given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     given.resolver = documents.resolver();
     given.roots = Some(documents.roots());
     let app = App::connect_with(&config, given).await?;
-    let catalog = fixtures::of_process(&app)?;
-    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
+    let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));
 
     let shutdown = CancellationToken::new();
     let ending = shutdown.clone();

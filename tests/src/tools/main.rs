@@ -15,8 +15,8 @@ mod bench_streams;
 mod chaos;
 mod conformance_fleet;
 mod conformance_web;
-mod conformance_worker;
 mod fixtures_web;
+mod fixtures_worker;
 mod sign_in_web;
 mod with_servers;
 
@@ -29,8 +29,8 @@ enum Tool {
     Chaos,
     ConformanceFleet(conformance_fleet::Arguments),
     ConformanceWeb(conformance_web::Arguments),
-    ConformanceWorker(conformance_worker::Arguments),
     FixturesWeb,
+    FixturesWorker(fixtures_worker::Arguments),
     SignInWeb(sign_in_web::Arguments),
     WithServers(with_servers::Arguments),
 }
@@ -45,8 +45,8 @@ async fn main() -> anyhow::Result<ExitCode> {
         Tool::Chaos => return chaos::main().await,
         Tool::ConformanceFleet(arguments) => conformance_fleet::main(arguments).await?,
         Tool::ConformanceWeb(arguments) => conformance_web::main(arguments).await?,
-        Tool::ConformanceWorker(arguments) => conformance_worker::main(arguments).await?,
         Tool::FixturesWeb => fixtures_web::main().await?,
+        Tool::FixturesWorker(arguments) => fixtures_worker::main(arguments).await?,
         Tool::SignInWeb(arguments) => sign_in_web::main(arguments).await?,
         Tool::WithServers(arguments) => return with_servers::main(arguments).await,
     }

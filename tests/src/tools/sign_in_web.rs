@@ -35,7 +35,7 @@ pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.settings_only {
         let mut settings = json!({
             "PUBLIC_URL": arguments.public_url,
-            "DATABASE_URL": postgres::fresh_database().await,
+            "DATABASE_URL": postgres::fresh_database(&notes::product()).await,
             "REDIS_URL": redis::shared().await,
             "REDIS_PREFIX": redis::fresh_prefix(),
         });
@@ -47,6 +47,7 @@ pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     }
 
     let mut setup = Setup::new(Database::Postgres)
+        .product(notes::product)
         .instances(arguments.instances)
         .real_time()
         .with("PUBLIC_URL", arguments.public_url)

@@ -131,6 +131,7 @@ async fn without_any_model_it_says_what_to_do(database: Database) {
 
 fn with_model(database: Database, model: &Model) -> Setup {
     Setup::new(database)
+        .product(notes::product)
         .workers(1)
         .with("LLM_URL", model.url())
         .with("LLM_MODEL", model::NAME)

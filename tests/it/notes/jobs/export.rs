@@ -24,7 +24,7 @@ on_both_databases!(
 );
 
 async fn on(database: Database) -> Cluster {
-    Setup::new(database).workers(1).instances(2).start().await
+    Setup::new(database).product(notes::product).workers(1).instances(2).start().await
 }
 
 async fn ada(cluster: &Cluster) -> Modern {

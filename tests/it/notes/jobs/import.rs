@@ -262,7 +262,13 @@ const ADDRESS: &str = "https://files.example.com/notes";
 /// A worker that finds its documents on this host, in real time: what is tried again is so after a
 /// pause.
 async fn with_documents(database: Database, host: &DocumentHost) -> (Cluster, Modern) {
-    let cluster = Setup::new(database).workers(1).with_documents(host).real_time().start().await;
+    let cluster = Setup::new(database)
+        .product(notes::product)
+        .workers(1)
+        .with_documents(host)
+        .real_time()
+        .start()
+        .await;
     let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
     (cluster, ada)
 }

@@ -35,7 +35,8 @@ async fn look(client: &Modern, id: &Value) -> Value {
 }
 
 async fn a_model_comes_back_for_the_result(database: Database) {
-    let cluster = Setup::new(database).workers(1).instances(2).start().await;
+    let cluster =
+        Setup::new(database).product(notes::product).workers(1).instances(2).start().await;
     let ada = alone(&cluster.web(1).modern(cluster.token("ada").await));
     let session = cluster.web(0).legacy(cluster.token("ada").await, Revision::June2025).await;
     let call = json!({ "name": "notes_import", "arguments": { "text": DOCUMENT } });

@@ -17,7 +17,7 @@ use tests::{
 
 /// One instance of the product, with a worker.
 async fn notes_on(database: Database) -> Cluster {
-    Setup::new(database).workers(1).start().await
+    Setup::new(database).product(notes::product).workers(1).start().await
 }
 
 /// A client without elicitation and sampling.

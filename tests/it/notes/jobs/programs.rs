@@ -68,7 +68,13 @@ async fn notes(client: &Modern) -> Vec<Value> {
 
 async fn exports_of_other_programs_are_imported(database: Database) {
     let host = DocumentHost::start().await;
-    let cluster = Setup::new(database).workers(1).with_documents(&host).real_time().start().await;
+    let cluster = Setup::new(database)
+        .product(notes::product)
+        .workers(1)
+        .with_documents(&host)
+        .real_time()
+        .start()
+        .await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/import");
     let mut programs: Vec<_> = fs::read_dir(root).unwrap().map(|it| it.unwrap().path()).collect();
     programs.retain(|it| it.is_dir());
@@ -87,7 +93,13 @@ async fn exports_of_other_programs_are_imported(database: Database) {
 
 async fn an_archive_that_is_no_good_is_refused(database: Database) {
     let host = DocumentHost::start().await;
-    let cluster = Setup::new(database).workers(1).with_documents(&host).real_time().start().await;
+    let cluster = Setup::new(database)
+        .product(notes::product)
+        .workers(1)
+        .with_documents(&host)
+        .real_time()
+        .start()
+        .await;
     let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
     for (archive, format, sentence) in [
         (zip_of([("a.png", b"x".to_vec())]), None, "holds no note; left out of the archive"),

@@ -72,7 +72,8 @@ async fn all(cluster: &Cluster, owner: &UserId) -> Vec<String> {
 
 async fn a_thousand_notes_survive_a_round_trip(database: Database) {
     let host = DocumentHost::start().await;
-    let cluster = Setup::new(database).workers(1).with_documents(&host).start().await;
+    let cluster =
+        Setup::new(database).product(notes::product).workers(1).with_documents(&host).start().await;
     let owner = UserId::new("dev:ada");
     for draft in drafts() {
         store::create(cluster.app().state(), &owner, draft).await.unwrap();

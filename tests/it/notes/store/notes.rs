@@ -9,13 +9,18 @@ use notes::store::{
     self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, SearchQuery, Tag, Title,
 };
 use notes::uris;
+use oauth::{account, audit::RequestInfo};
 
 use super::{
-    World, on_both,
-    world::{beginning, draft, tags, user},
+    World, draft, note, on_both, tags,
+    world::{beginning, user},
 };
 
+use crate::oauth_store::account::rows_of;
+
 on_both!(
+    of notes::product:
+    an_account_is_deleted_with_its_notes,
     a_note_is_kept_as_it_was_written,
     an_update_changes_only_what_it_names,
     what_belongs_to_another_does_not_exist,
@@ -33,7 +38,7 @@ async fn a_note_is_kept_as_it_was_written(world: World) {
     let ada = user("ada");
     let title = "Grüße, 世界 🌍 \\ ' \" % _";
     let body = "line 1\r\n\tline 2 \u{7f} 🦀\n";
-    let made = world.note(&ada, title, body, &["b", "a", "it's \\ \"quoted\""]).await;
+    let made = note(&world, &ada, title, body, &["b", "a", "it's \\ \"quoted\""]).await;
 
     assert_eq!((made.title.as_str(), made.body.as_str()), (title, body));
     assert_eq!(made.tags, ["b", "a", "it's \\ \"quoted\""]);
@@ -50,7 +55,7 @@ async fn a_note_is_kept_as_it_was_written(world: World) {
 
 async fn an_update_changes_only_what_it_names(world: World) {
     let ada = user("ada");
-    let made = world.note(&ada, "Title", "Body", &["tag"]).await;
+    let made = note(&world, &ada, "Title", "Body", &["tag"]).await;
 
     let unchanged =
         store::update(world.app.state(), &ada, made.id, Changes::default()).await.unwrap();
@@ -73,7 +78,7 @@ async fn an_update_changes_only_what_it_names(world: World) {
 
 async fn what_belongs_to_another_does_not_exist(world: World) {
     let (ada, eve) = (user("ada"), user("eve"));
-    let secret = world.note(&ada, "Ada's secret", "hidden treasure", &["private"]).await;
+    let secret = note(&world, &ada, "Ada's secret", "hidden treasure", &["private"]).await;
     let nowhere: NoteId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
     let (app, db) = (&world.app, world.app.db());
     let changes = || Changes { title: Some(Title::parse("Taken").unwrap()), ..Changes::default() };
@@ -117,7 +122,7 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
         expected.push(store::create(world.app.state(), &ada, draft).await.unwrap());
     }
     expected.sort_by_key(|it| std::cmp::Reverse((it.created_at, it.id)));
-    world.note(&user("eve"), "Somebody else's", "", &[]).await;
+    note(&world, &user("eve"), "Somebody else's", "", &[]).await;
 
     for size in [1, 5, 22, 23, 24, 100] {
         let mut listed = Vec::new();
@@ -141,7 +146,7 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
     // A new note and a deleted one, between two pages, change nothing else of the second.
     let listing = |cursor| Listing { limit: PageSize::new(10).unwrap(), cursor, tag: None };
     let first = store::list(world.app.db(), &ada, listing(None)).await.unwrap();
-    world.note(&ada, "New", "", &[]).await;
+    note(&world, &ada, "New", "", &[]).await;
     store::delete(world.app.state(), &ada, expected[9].id).await.unwrap();
     let second = store::list(world.app.db(), &ada, listing(first.next_cursor)).await.unwrap();
     let ids = |notes: &[store::NoteSummary]| notes.iter().map(|it| it.id).collect::<Vec<_>>();
@@ -152,10 +157,10 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
 async fn a_list_can_be_narrowed_to_a_tag(world: World) {
     let ada = user("ada");
     let awkward = "it's \\ \"#=&|!:*\" 100%";
-    let both = world.note(&ada, "Both", "", &["work", awkward]).await;
-    let work = world.note(&ada, "Work", "home", &["work"]).await;
-    world.note(&ada, "Neither", "work", &["Work", "wor", "workshop"]).await;
-    world.note(&user("eve"), "Somebody else's", "", &["work"]).await;
+    let both = note(&world, &ada, "Both", "", &["work", awkward]).await;
+    let work = note(&world, &ada, "Work", "home", &["work"]).await;
+    note(&world, &ada, "Neither", "work", &["Work", "wor", "workshop"]).await;
+    note(&world, &user("eve"), "Somebody else's", "", &["work"]).await;
 
     for (tag, expected) in
         [("work", vec![work.id, both.id]), (awkward, vec![both.id]), ("home", vec![])]
@@ -180,7 +185,7 @@ async fn any_cursor_that_parses_is_a_place_in_the_list(world: World) {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
     let ada = user("ada");
-    world.note(&ada, "One", "", &[]).await;
+    note(&world, &ada, "One", "", &[]).await;
     for (micros, expected) in [(0_i64, 0), (1_700_000_000_123_457, 1), (253_402_300_799_999_999, 1)]
     {
         for id in [[0; 16], [0xff; 16]] {
@@ -196,7 +201,7 @@ async fn any_cursor_that_parses_is_a_place_in_the_list(world: World) {
 async fn of_many_deletions_one_succeeds(world: World) {
     let ada = user("ada");
     let other = world.another().await;
-    let note = world.note(&ada, "Once", "", &[]).await;
+    let note = note(&world, &ada, "Once", "", &[]).await;
     let deletions = (0..8).map(|number| {
         let app = if number % 2 == 0 { &world.app } else { &other };
         store::delete(app.state(), &ada, note.id)
@@ -218,7 +223,7 @@ async fn every_committed_change_is_published(world: World) {
     let recent = || updated(uris::RECENT.to_owned());
     let list = || Signal::ResourceListChanged { user: user("ada") };
 
-    let note = world.note(&ada, "Title", "", &[]).await;
+    let note = note(&world, &ada, "Title", "", &[]).await;
     assert_eq!(world.published(), [recent(), list()]);
 
     store::set_tags(world.app.state(), &ada, note.id, tags(&["x"])).await.unwrap();
@@ -237,9 +242,9 @@ async fn every_committed_change_is_published(world: World) {
 
 async fn suggestions_come_from_ids_and_titles(world: World) {
     let ada = user("ada");
-    let tea = world.note(&ada, "Green tea", "", &[]).await;
-    let cake = world.note(&ada, "100% cake_recipe", "tea", &[]).await;
-    let again = world.note(&ada, "Green tea", "", &[]).await;
+    let tea = note(&world, &ada, "Green tea", "", &[]).await;
+    let cake = note(&world, &ada, "100% cake_recipe", "tea", &[]).await;
+    let again = note(&world, &ada, "Green tea", "", &[]).await;
     let db = world.app.db();
 
     let all = [again.id, cake.id, tea.id];
@@ -324,7 +329,7 @@ async fn the_largest_notes_fit(world: World) {
 
 async fn without_a_database_notes_are_unavailable(world: World) {
     let ada = user("ada");
-    let note = world.note(&ada, "Title", "", &[]).await;
+    let note = note(&world, &ada, "Title", "", &[]).await;
     world.published();
     let (app, db) = (&world.app, world.app.db());
     app.close().await;
@@ -339,4 +344,18 @@ async fn without_a_database_notes_are_unavailable(world: World) {
     assert!(matches!(found, Err(NotesError::Unavailable(_))));
     assert_eq!(app.health().await, Health::NoDatabase);
     assert_eq!(world.published(), [], "what was not committed is not published");
+}
+
+async fn an_account_is_deleted_with_its_notes(world: World) {
+    let (app, ada, eve) = (&world.app, user("ada"), user("eve"));
+    note(&world, &ada, "Title", "", &["tag"]).await;
+    note(&world, &eve, "Title", "", &["tag"]).await;
+    let before = rows_of(app.db(), &ada).await;
+    assert_eq!((before["notes"], before["note_usage"]), (1, 1));
+    let request = RequestInfo::new("a-request", None, None);
+    let deleted = account::delete(app.oauth(), &ada, &request).await.unwrap();
+    assert_eq!(deleted.things, 1);
+    let after = rows_of(app.db(), &ada).await;
+    assert_eq!((after["notes"], after["note_usage"]), (0, 0));
+    assert_eq!(rows_of(app.db(), &eve).await["notes"], 1);
 }

@@ -12,11 +12,13 @@ use sea_orm::{
 };
 
 use super::{
-    World, on_both,
+    World, note, on_both,
     world::{beginning, user},
 };
 
-on_both!(every_question_is_one_statement_that_reads_no_table_from_end_to_end);
+on_both!(
+    of notes::product:
+    every_question_is_one_statement_that_reads_no_table_from_end_to_end);
 
 async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(world: World) {
     if world.is_postgres() {
@@ -60,7 +62,7 @@ async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(wor
 async fn first_page(world: &World) -> Cursor {
     let ada = user("p1");
     for _ in 0..2 {
-        world.note(&ada, "Title", "common words", &["t3"]).await;
+        note(&world, &ada, "Title", "common words", &["t3"]).await;
     }
     let listing = Listing { limit: PageSize::new(1).unwrap(), ..Listing::default() };
     let page = store::list(world.app.db(), &ada, listing).await.unwrap();

@@ -6,24 +6,27 @@ use migration::MigratorTraitSelf as _;
 use notes::store::{self, PageSize, SearchQuery};
 use sea_orm::ConnectionTrait as _;
 
-use super::{World, on_both, world::user};
+use super::{World, note, on_both, world::user};
 
-on_both!(migrations_go_down_and_up_again, a_migrated_database_is_left_alone);
+on_both!(
+    of notes::product:
+    migrations_go_down_and_up_again,
+    a_migrated_database_is_left_alone);
 
 async fn migrations_go_down_and_up_again(world: World) {
     let db = world.app.db();
     let schema = db.schema_connection().await.unwrap();
     for _ in 0..2 {
-        world.note(&user("ada"), "Title", "body", &["tag"]).await;
+        note(&world, &user("ada"), "Title", "body", &["tag"]).await;
         notes::product().schema().down(&schema, None).await.unwrap();
         assert!(db.execute_unprepared("SELECT 1 FROM notes").await.is_err());
         notes::product().schema().migrate(&schema).await.unwrap();
     }
-    world.note(&user("ada"), "Title", "body", &["tag"]).await;
+    note(&world, &user("ada"), "Title", "body", &["tag"]).await;
 }
 
 async fn a_migrated_database_is_left_alone(world: World) {
-    let note = world.note(&user("ada"), "Title", "body", &["tag"]).await;
+    let note = note(&world, &user("ada"), "Title", "body", &["tag"]).await;
     let schema = world.app.db().schema_connection().await.unwrap();
     notes::product().schema().migrate(&schema).await.unwrap();
     let kept = store::get(world.app.db(), &user("ada"), note.id).await.unwrap();
@@ -32,12 +35,12 @@ async fn a_migrated_database_is_left_alone(world: World) {
 
 #[tokio::test]
 async fn processes_that_migrate_at_once_take_turns_on_sqlite() {
-    migrate_at_once(&World::empty_sqlite().await).await;
+    migrate_at_once(&World::empty_sqlite(&notes::product()).await).await;
 }
 
 #[tokio::test]
 async fn processes_that_migrate_at_once_take_turns_on_postgres() {
-    let world = World::postgres().await;
+    let world = World::postgres(&notes::product()).await;
     let schema = world.app.db().schema_connection().await.unwrap();
     notes::product().schema().reset(&schema).await.unwrap();
     migrate_at_once(&world).await;
@@ -56,7 +59,7 @@ async fn migrate_at_once(world: &World) {
     for outcome in outcomes {
         outcome.unwrap();
     }
-    world.note(&user("ada"), "Title", "body", &["tag"]).await;
+    note(&world, &user("ada"), "Title", "body", &["tag"]).await;
 }
 
 /// A worker waits until the schema is migrated, and does not migrate it itself.
@@ -78,12 +81,12 @@ async fn a_worker_waits(world: &World) {
 
 #[tokio::test]
 async fn a_worker_waits_for_its_schema_on_sqlite() {
-    a_worker_waits(&World::empty_sqlite().await).await;
+    a_worker_waits(&World::empty_sqlite(&notes::product()).await).await;
 }
 
 #[tokio::test]
 async fn a_worker_waits_for_its_schema_on_postgres() {
-    let world = World::postgres().await;
+    let world = World::postgres(&notes::product()).await;
     let schema = world.app.db().schema_connection().await.unwrap();
     notes::product().schema().down(&schema, None).await.unwrap();
     schema.execute_unprepared("DROP TABLE seaql_migrations").await.unwrap();
@@ -93,10 +96,10 @@ async fn a_worker_waits_for_its_schema_on_postgres() {
 
 #[tokio::test]
 async fn compacting_a_sqlite_file_keeps_the_search_index_right() {
-    let world = World::sqlite().await;
+    let world = World::sqlite(&notes::product()).await;
     let ada = user("ada");
-    let first = world.note(&ada, "First", "alpha", &[]).await;
-    world.note(&ada, "Second", "bravo", &[]).await;
+    let first = note(&world, &ada, "First", "alpha", &[]).await;
+    note(&world, &ada, "Second", "bravo", &[]).await;
     store::delete(world.app.state(), &ada, first.id).await.unwrap();
     world.app.db().execute_unprepared("VACUUM").await.unwrap();
 

@@ -2,12 +2,10 @@
 
 use notes::store::{self, Body, Changes, Hit, PageSize, SearchQuery, Title};
 
-use super::{
-    World, on_both,
-    world::{tags, user},
-};
+use super::{World, note, on_both, tags, world::user};
 
 on_both!(
+    of notes::product:
     words_phrases_alternatives_and_exclusions,
     titles_count_for_more_than_text,
     what_was_found_is_marked,
@@ -35,10 +33,10 @@ async fn titles(world: &World, question: &str) -> Vec<String> {
 
 async fn words_phrases_alternatives_and_exclusions(world: World) {
     let ada = user("ada");
-    world.note(&ada, "Tea", "We drink green tea at meetings", &["drinks"]).await;
-    world.note(&ada, "Coffee", "Black coffee, no green beans", &["drinks", "beans"]).await;
-    world.note(&ada, "To be or not to be", "Grüße aus Köln", &[]).await;
-    world.note(&user("eve"), "Eve's tea", "green tea", &["drinks"]).await;
+    note(&world, &ada, "Tea", "We drink green tea at meetings", &["drinks"]).await;
+    note(&world, &ada, "Coffee", "Black coffee, no green beans", &["drinks", "beans"]).await;
+    note(&world, &ada, "To be or not to be", "Grüße aus Köln", &[]).await;
+    note(&world, &user("eve"), "Eve's tea", "green tea", &["drinks"]).await;
 
     for (question, expected) in [
         ("tea", &["Tea"][..]),
@@ -67,14 +65,14 @@ async fn words_phrases_alternatives_and_exclusions(world: World) {
 
 async fn titles_count_for_more_than_text(world: World) {
     let ada = user("ada");
-    let text = world.note(&ada, "First", "all about sailing and sailing", &[]).await;
-    let title = world.note(&ada, "Sailing", "all about the sea", &[]).await;
-    let tag = world.note(&ada, "Second", "all about the sea", &["sailing"]).await;
+    let text = note(&world, &ada, "First", "all about sailing and sailing", &[]).await;
+    let title = note(&world, &ada, "Sailing", "all about the sea", &[]).await;
+    let tag = note(&world, &ada, "Second", "all about the sea", &["sailing"]).await;
     let order: Vec<_> = found(&world, "sailing").await.into_iter().map(|it| it.id).collect();
     assert_eq!(order, [title.id, tag.id, text.id]);
 
     // Of equally good ones, the newest first.
-    let newer = world.note(&ada, "Sailing", "all about the sea", &[]).await;
+    let newer = note(&world, &ada, "Sailing", "all about the sea", &[]).await;
     let order: Vec<_> = found(&world, "sailing").await.into_iter().map(|it| it.id).collect();
     assert_eq!(order[..2], [newer.id, title.id]);
 }
@@ -83,7 +81,7 @@ async fn what_was_found_is_marked(world: World) {
     let ada = user("ada");
     let filler = "lorem ipsum dolor sit amet ".repeat(40);
     let body = format!("{filler} the hidden treasure lies here {filler}");
-    world.note(&ada, "Map", &body, &[]).await;
+    note(&world, &ada, "Map", &body, &[]).await;
 
     let hits = found(&world, "treasures").await;
     let snippet = &hits[0].snippet;
@@ -100,7 +98,7 @@ async fn what_was_found_is_marked(world: World) {
 
 async fn the_index_follows_every_change(world: World) {
     let ada = user("ada");
-    let note = world.note(&ada, "Alpha", "bravo", &["charlie"]).await;
+    let note = note(&world, &ada, "Alpha", "bravo", &["charlie"]).await;
     for word in ["alpha", "bravo", "charlie"] {
         assert_eq!(found(&world, word).await.len(), 1, "{word}");
     }
@@ -122,7 +120,7 @@ async fn the_index_follows_every_change(world: World) {
 
 async fn no_question_is_an_error(world: World) {
     let ada = user("ada");
-    world.note(&ada, "Plain", "some plain words", &[]).await;
+    note(&world, &ada, "Plain", "some plain words", &[]).await;
     for question in [
         "\"",
         "\"\"",
@@ -186,7 +184,7 @@ async fn no_text_is_expensive_to_search(world: World) {
     for body in
         ["a ".repeat(50_000), "a b ".repeat(25_000), "a ".repeat(25_000) + &"b ".repeat(25_000)]
     {
-        world.note(&ada, "Title", &body, &[]).await;
+        note(&world, &ada, "Title", &body, &[]).await;
     }
     let long_phrase = format!("\"{}\"", "a ".repeat(32));
     for question in
@@ -203,12 +201,12 @@ async fn phrases_are_found_wherever_they_stand(world: World) {
     let ada = user("ada");
     let words: Vec<String> = (0..20_000).map(|it| format!("{it:x}")).collect();
     let words = words.join(" ");
-    world.note(&ada, "Words", &format!("{words} green tea at last"), &[]).await;
+    note(&world, &ada, "Words", &format!("{words} green tea at last"), &[]).await;
     let repeated = format!("{} the last tea", "the tea of ".repeat(1_000));
-    world.note(&ada, "Repeated", &repeated, &[]).await;
+    note(&world, &ada, "Repeated", &repeated, &[]).await;
     let characters: String = ('一'..='鿋').take(20_000).collect();
-    world.note(&ada, "Characters", &format!("{characters}。本周数据库迁移"), &[]).await;
-    world.note(&ada, "Short", "green tea", &[]).await;
+    note(&world, &ada, "Characters", &format!("{characters}。本周数据库迁移"), &[]).await;
+    note(&world, &ada, "Short", "green tea", &[]).await;
     for (question, expected) in [
         ("\"green tea\"", &["Short", "Words"][..]),
         ("\"tea green\"", &[]),
@@ -227,7 +225,7 @@ async fn phrases_are_found_wherever_they_stand(world: World) {
 
 async fn phrases_end_with_their_field(world: World) {
     let ada = user("ada");
-    world.note(&ada, "Green tea", "black coffee", &["one two", "three"]).await;
+    note(&world, &ada, "Green tea", "black coffee", &["one two", "three"]).await;
     for (question, count) in [
         ("\"green tea\" \"black coffee\" \"one two\"", 1),
         ("\"tea black\"", 0),
@@ -242,7 +240,7 @@ async fn phrases_end_with_their_field(world: World) {
 async fn there_may_be_more(world: World) {
     let ada = user("ada");
     for _ in 0..4 {
-        world.note(&ada, "Same", "words", &[]).await;
+        note(&world, &ada, "Same", "words", &[]).await;
     }
     let words = SearchQuery::parse("same").unwrap();
     for (limit, more) in [(3, true), (4, false)] {

@@ -5,9 +5,10 @@ use migration::MigratorTraitSelf as _;
 use notes::store::{self, Changes, NoteId, PageSize, SearchQuery, Title, index};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
-use super::{World, draft, on_both, user, world::beginning};
+use super::{World, draft, note, on_both, user, world::beginning};
 
 on_both!(
+    of notes::product:
     notes_from_before_the_migration_are_found,
     what_an_old_instance_writes_is_found,
     the_worker_indexes_what_is_left,
@@ -75,7 +76,7 @@ async fn notes_from_before_the_migration_are_found(world: World) {
 
 async fn what_an_old_instance_writes_is_found(world: World) {
     let id = insert(&world, "ada", "Old", "first words").await;
-    let new = world.note(&user("ada"), "New", "other words", &[]).await;
+    let new = note(&world, &user("ada"), "New", "other words", &[]).await;
     assert_eq!(found(&world, "words").await, ["New", "Old"]);
 
     update(&world, id, "naïve thoughts").await;
@@ -128,8 +129,8 @@ async fn notes_that_change_while_they_are_indexed_are_found_as_they_are(world: W
 
 /// The question of the version before, with what it has to find.
 async fn an_old_instance_finds_what_a_new_one_writes(world: World) {
-    world.note(&user("ada"), "Coffee beans", "We are meeting often", &["drinks"]).await;
-    world.note(&user("eve"), "Coffee", "meeting", &[]).await;
+    note(&world, &user("ada"), "Coffee beans", "We are meeting often", &["drinks"]).await;
+    note(&world, &user("eve"), "Coffee", "meeting", &[]).await;
     let db = world.app.db();
     for question in ["coffee", "meetings", "drinks", "we often"] {
         let statement = if world.is_postgres() {

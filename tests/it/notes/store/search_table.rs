@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use notes::store::{self, MARK, PageSize, SearchQuery};
 
-use super::{World, on_both, user};
+use super::{World, note, on_both, user};
 
-on_both!(each_question_has_its_answer, no_question_finds_what_it_should_not);
+on_both!(
+    of notes::product:
+    each_question_has_its_answer,
+    no_question_finds_what_it_should_not);
 
 /// What a note says, with marks where the passage has them, and questions that find it so.
 const FOUND: &[(&str, &[&str])] = &[
@@ -216,7 +219,7 @@ async fn fill(world: &World) {
     bodies.dedup();
     for body in bodies {
         // A title without a word.
-        world.note(&user("ada"), "§", &body, &[]).await;
+        note(&world, &user("ada"), "§", &body, &[]).await;
     }
 }
 
@@ -260,7 +263,8 @@ fn the_table_is_large_enough() {
 /// Each question is asked about all notes, also those that it was not written for.
 #[tokio::test]
 async fn both_databases_give_the_same_answers() {
-    let (sqlite, postgres) = (World::sqlite().await, World::postgres().await);
+    let (sqlite, postgres) =
+        (World::sqlite(&notes::product()).await, World::postgres(&notes::product()).await);
     fill(&sqlite).await;
     fill(&postgres).await;
     let asked = FOUND.iter().flat_map(|(_, questions)| *questions);

@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use super::{
     super::{
         jobs::{Decided, job_of, was_put_off},
-        notes,
         weather::pause,
     },
     Call, Client, Next,
 };
 
-/// The most notes of an import: more than one batch.
-const MOST_NOTES: usize = 700;
+/// The most items of an import: more than one batch.
+const MOST_ITEMS: usize = 700;
 
 /// What was heard on the stream of a job.
 #[derive(Default)]
@@ -145,39 +144,40 @@ impl Client {
     }
 
     pub(super) fn document(&mut self) -> (Vec<String>, Value) {
-        let most = if self.random.random_bool(0.2) { MOST_NOTES } else { 40 };
-        let (titles, text) = self.notes.document(self.random.random_range(1..most));
-        (titles, json!({ "text": text, "on_conflict": "keep_both" }))
+        let most = if self.random.random_bool(0.2) { MOST_ITEMS } else { 40 };
+        let titles = self.items.titles(self.random.random_range(1..most));
+        let arguments = json!({ "titles": titles, "existing": "keep_both" });
+        (titles, arguments)
     }
 
     pub(super) fn imported(&mut self, titles: Vec<String>, result: &Value) {
         if result["created"].as_u64() == Some(titles.len() as u64) {
             self.world.tally.promise_kept();
-            self.notes.were_imported(&self.world, titles);
+            self.items.were_imported(&self.world, titles);
         } else {
             self.broken(&format!("an import of {} gave {result}", titles.len()));
-            self.notes.may_be_there(titles);
+            self.items.may_be_there(titles);
         }
     }
 
     pub(super) async fn import(&mut self) {
         let (titles, arguments) = self.document();
-        let mut call = self.call_job("notes_import", arguments).await;
+        let mut call = self.call_job("items_import", arguments).await;
         let mut heard = Heard::default();
         match self.result(&mut call, &mut heard).await {
             Some(result) => self.imported(titles, &result["structuredContent"]),
-            None => self.notes.may_be_there(titles),
+            None => self.items.may_be_there(titles),
         }
     }
 
     /// Starts an import, loses interest in its stream, and asks for the result later.
     pub(super) async fn import_and_look_later(&mut self) {
         let (titles, arguments) = self.document();
-        let mut call = self.call_job("notes_import", arguments).await;
+        let mut call = self.call_job("items_import", arguments).await;
         let mut heard = Heard::default();
         let first = self.hear(&mut call, &mut heard, 0.0).await;
         let (None, Some(job)) = (first, heard.job.clone()) else {
-            self.notes.may_be_there(titles);
+            self.items.may_be_there(titles);
             return;
         };
         call.reading = None;
@@ -187,16 +187,16 @@ impl Client {
             // Its instance has died just before it was kept. That is said on the stream.
             None => match self.result(&mut call, &mut heard).await {
                 Some(result) => self.imported(titles, &result["structuredContent"]),
-                None => self.notes.may_be_there(titles),
+                None => self.items.may_be_there(titles),
             },
         }
     }
 
     pub(super) async fn be_asked_by_job(&mut self) {
-        let Some(old) = self.notes.any(&mut self.random) else { return };
-        let new = self.notes.next_title();
-        let arguments = json!({ "text": notes::document(&[&old, &new]) });
-        let mut call = self.call_job("notes_import", arguments).await;
+        let Some(old) = self.items.any(&mut self.random) else { return };
+        let new = self.items.next_title();
+        let arguments = json!({ "titles": [old, new] });
+        let mut call = self.call_job("items_import", arguments).await;
         let mut heard = Heard::default();
         let question = match self.hear(&mut call, &mut heard, f64::INFINITY).await {
             Some(Next::Message(question)) => question,
@@ -221,7 +221,7 @@ impl Client {
         tokio::join!(self.tell(&one), self.tell(&other));
         let Some(result) = self.result(&mut call, &mut heard).await else {
             // The job goes on without its stream.
-            self.notes.may_be_there([new]);
+            self.items.may_be_there([new]);
             return;
         };
         self.tell(&one).await;
@@ -230,7 +230,7 @@ impl Client {
                 self.world.tally.count("questions of jobs answered");
                 self.world.tally.promise_kept();
                 if matches!(decided, Decided::Skipped) {
-                    self.notes.were_imported(&self.world, vec![new]);
+                    self.items.were_imported(&self.world, vec![new]);
                 }
             }
             None => self.broken(&format!("a job was answered twice: {result}")),

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::{
     OPERATION_LIMIT, Promised, World,
+    items::Items,
     jobs::Jobs,
     modern::{Asker, come_back},
-    notes::Notes,
     weather::pause,
     wire::{Opened, Reading},
 };
@@ -24,7 +24,7 @@ use crate::schema::Revision;
 pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) -> Promised {
     let user = format!("legacy {:08x}", random.random::<u32>());
     let mut client = Client {
-        notes: Notes::of(&token, user),
+        items: Items::of(&token, user),
         jobs: Jobs::of(&token),
         asker: Asker::new(&token),
         world: Arc::clone(&world),
@@ -84,7 +84,7 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
         }
         pause(&mut client.random, 0..50).await;
     }
-    Promised { notes: client.notes, jobs: client.jobs }
+    Promised { items: client.items, jobs: client.jobs }
 }
 
 struct Session {
@@ -99,7 +99,7 @@ struct Client {
     random: StdRng,
     session: Option<Session>,
     id: u64,
-    notes: Notes,
+    items: Items,
     jobs: Jobs,
     /// The same user, as a modern client.
     asker: Asker,
@@ -263,9 +263,9 @@ impl Client {
     }
 
     async fn create(&mut self) -> Option<String> {
-        let title = self.notes.next_title();
+        let title = self.items.next_title();
         let draft = json!({ "title": title, "body": "Written under way." });
-        let params = json!({ "name": "notes_create", "arguments": draft });
+        let params = json!({ "name": "items_create", "arguments": draft });
         let mut call = self.call("tools/call", params).await;
         loop {
             match self.next(&mut call).await {
@@ -273,14 +273,14 @@ impl Client {
                 Next::Answer(answer) => {
                     let id = answer["result"]["structuredContent"]["id"].as_str();
                     if let Some(id) = id {
-                        self.notes.was_acknowledged(&self.world, title);
+                        self.items.was_acknowledged(&self.world, title);
                         return Some(id.to_owned());
                     }
-                    self.notes.is_unknown(&self.world, title);
+                    self.items.is_unknown(&self.world, title);
                     return None;
                 }
                 Next::Over | Next::Lost => {
-                    self.notes.is_unknown(&self.world, title);
+                    self.items.is_unknown(&self.world, title);
                     return None;
                 }
             }
@@ -438,10 +438,10 @@ impl Client {
         }
     }
 
-    /// Follows a note, and hears of its change on the standalone stream.
+    /// Follows an item, and hears of its change on the standalone stream.
     async fn follow(&mut self) {
-        let Some(note) = self.create().await else { return };
-        let uri = format!("notes://by-id/{note}");
+        let Some(item) = self.create().await else { return };
+        let uri = format!("items://by-id/{item}");
         let mut call = self.call("resources/subscribe", json!({ "uri": uri })).await;
         let Next::Answer(answer) = self.next(&mut call).await else { return };
         if answer.get("result").is_none() {
@@ -458,7 +458,7 @@ impl Client {
                 // Once there is something to come back to, no change is missed.
                 let asker = &mut self.asker;
                 let world = Arc::clone(&self.world);
-                asker.update(&world, &note).await;
+                asker.update(&world, &item).await;
                 told = true;
             }
             while let Some(message) = stream.next().await {

@@ -8,7 +8,6 @@ use super::{
     super::{
         jobs::{Decided, was_put_off},
         modern::come_back,
-        notes,
         weather::pause,
     },
     Client, Next,
@@ -208,12 +207,12 @@ impl Client {
 
     pub(super) async fn import_as_task(&mut self) {
         let (titles, arguments) = self.document();
-        let Some(task) = self.task("notes_import", arguments).await else {
-            self.notes.may_be_there(titles);
+        let Some(task) = self.task("items_import", arguments).await else {
+            self.items.may_be_there(titles);
             return;
         };
         let Some(result) = self.result_of(&task).await else {
-            self.notes.may_be_there(titles);
+            self.items.may_be_there(titles);
             return;
         };
         self.imported(titles, &result["structuredContent"]);
@@ -221,26 +220,26 @@ impl Client {
     }
 
     pub(super) async fn be_asked_by_task(&mut self) {
-        let Some(old) = self.notes.any(&mut self.random) else { return };
-        let new = self.notes.next_title();
-        let arguments = json!({ "text": notes::document(&[&old, &new]) });
-        let asked = match self.task("notes_import", arguments).await {
+        let Some(old) = self.items.any(&mut self.random) else { return };
+        let new = self.items.next_title();
+        let arguments = json!({ "titles": [old, new] });
+        let asked = match self.task("items_import", arguments).await {
             Some(task) => self.result_of(&task).await.map(|result| (task, result)),
             None => None,
         };
         let Some((task, result)) = asked else {
-            self.notes.may_be_there([new]);
+            self.items.may_be_there([new]);
             return;
         };
         if let Some(decided) = Decided::of(&result["structuredContent"]) {
             self.world.tally.count("questions of tasks answered in sessions");
             self.world.tally.promise_kept();
             if matches!(decided, Decided::Skipped) {
-                self.notes.were_imported(&self.world, vec![new]);
+                self.items.were_imported(&self.world, vec![new]);
             }
         } else {
             self.world.tally.broken(format!("task {task} was answered twice: {result}"));
-            self.notes.may_be_there([new]);
+            self.items.may_be_there([new]);
         }
         self.has_result(&task, &result).await;
     }

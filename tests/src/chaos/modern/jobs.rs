@@ -7,15 +7,14 @@ use super::{
     super::{
         World,
         jobs::{Decided, job_of, was_put_off},
-        notes,
         weather::pause,
         wire::Opened,
     },
     Asker, CAPABILITIES, Client, Outcome, come_back,
 };
 
-/// The most notes of an import: more than one batch.
-const MOST_NOTES: usize = 700;
+/// The most items of an import: more than one batch.
+const MOST_ITEMS: usize = 700;
 
 /// A request of a client that can hold a task handle.
 fn with_tasks(mut params: Value) -> Value {
@@ -76,11 +75,11 @@ impl Client {
     }
 
     pub(super) async fn import_as_task(&mut self) {
-        let most = if self.random.random_bool(0.2) { MOST_NOTES } else { 40 };
-        let (titles, text) = self.notes.document(self.random.random_range(1..most));
-        let arguments = json!({ "text": text, "on_conflict": "keep_both" });
-        let Some(task) = self.task("notes_import", arguments).await else {
-            self.notes.may_be_there(titles);
+        let most = if self.random.random_bool(0.2) { MOST_ITEMS } else { 40 };
+        let titles = self.items.titles(self.random.random_range(1..most));
+        let arguments = json!({ "titles": titles, "existing": "keep_both" });
+        let Some(task) = self.task("items_import", arguments).await else {
+            self.items.may_be_there(titles);
             return;
         };
         let cancels = self.random.random_bool(0.25);
@@ -94,11 +93,11 @@ impl Client {
         match ended["status"].as_str() {
             Some("completed") if created == Some(titles.len() as u64) => {
                 self.world.tally.promise_kept();
-                self.notes.were_imported(&self.world, titles);
+                self.items.were_imported(&self.world, titles);
             }
             Some("cancelled") if cancels => {
                 self.world.tally.promise_kept();
-                self.notes.may_be_there(titles);
+                self.items.may_be_there(titles);
             }
             _ => self.world.tally.broken(format!("an import of {}: {ended}", titles.len())),
         }
@@ -106,10 +105,10 @@ impl Client {
     }
 
     pub(super) async fn be_asked_by_task(&mut self) {
-        let Some(old) = self.notes.any(&mut self.random) else { return };
-        let new = self.notes.next_title();
-        let arguments = json!({ "text": notes::document(&[&old, &new]) });
-        let Some(task) = self.task("notes_import", arguments).await else { return };
+        let Some(old) = self.items.any(&mut self.random) else { return };
+        let new = self.items.next_title();
+        let arguments = json!({ "titles": [old, new] });
+        let Some(task) = self.task("items_import", arguments).await else { return };
         let Some(asks) = self.task_ended(&task, true).await else { return };
         let questions = asks["inputRequests"].as_object();
         let Some(key) = questions.and_then(|it| it.keys().next()) else {
@@ -130,7 +129,7 @@ impl Client {
                 self.world.tally.count("questions of tasks answered");
                 self.world.tally.promise_kept();
                 if matches!(decided, Decided::Skipped) {
-                    self.notes.were_imported(&self.world, vec![new]);
+                    self.items.were_imported(&self.world, vec![new]);
                 }
             }
             None => self.world.tally.broken(format!("a task was answered twice: {ended}")),

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     OPERATION_LIMIT, Promised, World,
+    items::Items,
     jobs::Jobs,
-    notes::Notes,
     weather::pause,
     wire::{Http, Opened},
 };
@@ -102,11 +102,11 @@ impl Asker {
         }
     }
 
-    /// Writes to a note until that is acknowledged.
-    pub(super) async fn update(&mut self, world: &World, note: &str) {
-        let arguments = json!({ "id": note, "body": "Changed." });
+    /// Writes to an item until that is acknowledged.
+    pub(super) async fn update(&mut self, world: &World, item: &str) {
+        let arguments = json!({ "id": item, "body": "Changed." });
         loop {
-            let outcome = self.tool(world, "notes_update", arguments.clone(), None).await;
+            let outcome = self.tool(world, "items_update", arguments.clone(), None).await;
             if let Outcome::Answer { message, .. } = outcome
                 && message["result"]["isError"] != true
                 && message.get("error").is_none()
@@ -129,7 +129,7 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
     let user = format!("modern {:08x}", random.random::<u32>());
     let mut client = Client {
         asker: Asker::new(&token),
-        notes: Notes::of(&token, user),
+        items: Items::of(&token, user),
         jobs: Jobs::of(&token),
         world: Arc::clone(&world),
         random,
@@ -168,29 +168,29 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
         }
         pause(&mut client.random, 0..50).await;
     }
-    Promised { notes: client.notes, jobs: client.jobs }
+    Promised { items: client.items, jobs: client.jobs }
 }
 
 struct Client {
     world: Arc<World>,
     asker: Asker,
-    notes: Notes,
+    items: Items,
     jobs: Jobs,
     random: StdRng,
 }
 
 impl Client {
     async fn create(&mut self) -> Option<String> {
-        let title = self.notes.next_title();
+        let title = self.items.next_title();
         let draft = json!({ "title": title, "body": "Written under way." });
-        let outcome = self.asker.tool(&self.world, "notes_create", draft, None).await;
+        let outcome = self.asker.tool(&self.world, "items_create", draft, None).await;
         if let Outcome::Answer { message, .. } = &outcome
             && let Some(id) = message["result"]["structuredContent"]["id"].as_str()
         {
-            self.notes.was_acknowledged(&self.world, title);
+            self.items.was_acknowledged(&self.world, title);
             return Some(id.to_owned());
         }
-        self.notes.is_unknown(&self.world, title);
+        self.items.is_unknown(&self.world, title);
         None
     }
 
@@ -250,8 +250,8 @@ impl Client {
     }
 
     async fn listen(&mut self) {
-        let Some(note) = self.create().await else { return };
-        let uri = format!("notes://by-id/{note}");
+        let Some(item) = self.create().await else { return };
+        let uri = format!("items://by-id/{item}");
         let world = Arc::clone(&self.world);
         loop {
             let params = json!({ "notifications": { "resourceSubscriptions": [uri] } });
@@ -263,7 +263,7 @@ impl Client {
             if stream.next().await.is_none() {
                 continue;
             }
-            self.asker.update(&world, &note).await;
+            self.asker.update(&world, &item).await;
             while let Some(message) = stream.next().await {
                 if message["method"] == "notifications/resources/updated" {
                     world.tally.count("changes heard by modern clients");

@@ -10,9 +10,9 @@ use super::{
     modern::{Asker, Outcome},
 };
 
-/// The notes of one client.
+/// The items of one client.
 #[derive(Debug)]
-pub(super) struct Notes {
+pub(super) struct Items {
     token: String,
     user: String,
     written: usize,
@@ -21,7 +21,7 @@ pub(super) struct Notes {
     unknown: BTreeSet<String>,
 }
 
-impl Notes {
+impl Items {
     pub(super) fn of(token: &str, user: String) -> Self {
         Self {
             token: token.to_owned(),
@@ -32,30 +32,28 @@ impl Notes {
         }
     }
 
-    /// The title of the next note.
+    /// The title of the next item.
     pub(super) fn next_title(&mut self) -> String {
         self.written += 1;
         format!("{} wrote {}", self.user, self.written)
     }
 
     pub(super) fn was_acknowledged(&mut self, world: &World, title: String) {
-        world.tally.count("notes acknowledged");
+        world.tally.count("items acknowledged");
         self.acknowledged.insert(title);
     }
 
     pub(super) fn is_unknown(&mut self, world: &World, title: String) {
-        world.tally.count("notes of which nobody said whether they were written");
+        world.tally.count("items of which nobody said whether they were written");
         self.unknown.insert(title);
     }
 
-    /// A document of this many new notes: their titles, and the text.
-    pub(super) fn document(&mut self, count: usize) -> (Vec<String>, String) {
-        let titles: Vec<_> = (0..count).map(|_| self.next_title()).collect();
-        let text = document(&titles);
-        (titles, text)
+    /// The titles of this many new items.
+    pub(super) fn titles(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.next_title()).collect()
     }
 
-    /// The title of a note that is there, if there is one.
+    /// The title of an item that is there, if there is one.
     pub(super) fn any(&self, random: &mut StdRng) -> Option<String> {
         let index = random.random_range(0..self.acknowledged.len().max(1));
         self.acknowledged.iter().nth(index).cloned()
@@ -63,7 +61,7 @@ impl Notes {
 
     /// An import has ended, with all of these.
     pub(super) fn were_imported(&mut self, world: &World, titles: Vec<String>) {
-        world.tally.add("notes imported", titles.len());
+        world.tally.add("items imported", titles.len());
         self.acknowledged.extend(titles);
     }
 
@@ -72,7 +70,7 @@ impl Notes {
         self.unknown.extend(titles);
     }
 
-    /// Every acknowledged note is there once, and no other note more than once.
+    /// Every acknowledged item is there once, and no other item more than once.
     pub(super) async fn verify(self, world: &World) {
         let mut asker = Asker::new(&self.token);
         let mut found: BTreeMap<String, usize> = BTreeMap::new();
@@ -83,14 +81,14 @@ impl Notes {
                 arguments["cursor"] = cursor;
             }
             let Outcome::Answer { message, .. } =
-                asker.tool(world, "notes_list", arguments, None).await
+                asker.tool(world, "items_list", arguments, None).await
             else {
-                world.tally.broken(format!("the notes of {} cannot be listed", self.user));
+                world.tally.broken(format!("the items of {} cannot be listed", self.user));
                 return;
             };
             let output = &message["result"]["structuredContent"];
-            for note in output["notes"].as_array().into_iter().flatten() {
-                *found.entry(note["title"].as_str().unwrap_or_default().to_owned()).or_default() +=
+            for item in output["items"].as_array().into_iter().flatten() {
+                *found.entry(item["title"].as_str().unwrap_or_default().to_owned()).or_default() +=
                     1;
             }
             cursor = output["next_cursor"].clone();
@@ -113,10 +111,4 @@ impl Notes {
             }
         }
     }
-}
-
-/// What `notes_import` takes.
-pub(super) fn document(titles: &[impl AsRef<str>]) -> String {
-    let notes = titles.iter().map(|it| json!({ "title": it.as_ref(), "body": "Imported." }));
-    Value::Array(notes.collect()).to_string()
 }

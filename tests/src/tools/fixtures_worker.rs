@@ -1,4 +1,4 @@
-//! `conformance-worker` is a worker for instances of the fixtures. It is configured, probed and stopped
+//! `fixtures-worker` is a worker for instances of the fixtures. It is configured, probed and stopped
 //! like that of the product.
 //!
 //! It prints `{}` as its first line when it is running.
@@ -26,22 +26,21 @@ const LEASE: &str = "TEST_LEASE";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Ends when its standard input does, so that it never outlives whoever started it.
+    /// Ends when its standard input does, so that it never outlives the process that started it.
     #[arg(long)]
     tied: bool,
 }
 
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::from_env(&notes::product())?;
+    let config = Config::from_env(&fixtures::product_of_environment())?;
     telemetry::init(config.logging.format, &config.logging.filter);
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let app = App::connect_with(&config, given).await?;
-    let catalog = fixtures::of_process(&app)?;
-    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
+    let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));
     let mut settings = Settings::of(&config);
     if let Ok(seconds) = std::env::var(LEASE) {
         settings.lease = Duration::from_secs(seconds.parse().context("the seconds of a lease")?);
-        tokio::spawn(take_over(app.clone(), settings.lease));
+        tokio::spawn(reclaim(app.clone(), settings.lease));
     }
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -67,12 +66,12 @@ pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Reclaims the jobs of lost workers at a shorter interval than the schedule.
-async fn take_over(app: App, pause: Duration) {
+async fn reclaim(app: App, pause: Duration) {
     let mut turn = interval(pause);
     loop {
         turn.tick().await;
         if let Err(error) = jobs::reclaim(app.jobs()).await {
-            tracing::warn!(error = ?error, "Lost jobs were not looked for: {error}");
+            tracing::warn!(?error, "Could not reclaim the jobs of lost workers");
         }
     }
 }

@@ -1,6 +1,11 @@
-//! The program `notes-mcp-worker`: its probes, its shutdown, and running a single schedule.
+//! The programs `notes-mcp` and `notes-mcp-worker`: probes, shutdown, running a single schedule, and commands
+//! while the database does not answer.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use mcp::{
     UserId,
@@ -17,17 +22,15 @@ use tests::{
 use tokio::net::TcpListener;
 use worker::schedules;
 
-use crate::{
-    jobs_store::new_job,
-    world::{draft, user},
-};
+use super::store::draft;
+use crate::{jobs_store::new_job, world::user};
 
 /// The token for the metrics of the web process.
 const METRICS_TOKEN: &str = "a-token-for-metrics-of-32-bytes-or-more";
 
 /// Workers without instances, because an instance with a loopback URL has a worker inside.
 fn workers(workers: usize) -> Plan {
-    Plan::new(Kind::Product).instances(0).workers(workers)
+    Plan::new(Kind::Product(notes::product)).instances(0).workers(workers)
 }
 
 async fn status(web: &Web, path: &str) -> StatusCode {
@@ -50,7 +53,7 @@ async fn of_worker(fleet: &Fleet, index: usize) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn a_worker_shows_what_it_does_and_web_shows_what_became_of_jobs() {
-    let plan = Plan::new(Kind::Product).instances(1).workers(1);
+    let plan = Plan::new(Kind::Product(notes::product)).instances(1).workers(1);
     let fleet = plan.with("METRICS_TOKEN", METRICS_TOKEN).start().await;
     fleet.worker_ready(0).await;
     assert_eq!(status(fleet.probes(0), "/healthz").await, 200);
@@ -186,4 +189,32 @@ async fn every_schedule_can_be_run_by_hand() {
     assert_eq!(refused.status.code(), Some(64));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("lost-jobs, "), "{said}");
+}
+
+#[tokio::test]
+async fn commands_and_schedules_end_in_time_when_the_database_is_frozen() {
+    let fleet = Plan::new(Kind::Product(notes::product)).instances(0).start().await;
+    fleet.database().freeze();
+    for (program, words) in [
+        ("notes-mcp", &["check"][..]),
+        ("notes-mcp", &["migrate", "up"]),
+        ("notes-mcp-worker", &["once", "lost-jobs"]),
+    ] {
+        let began = Instant::now();
+        let ran = fleet.run(program, words).await;
+        let time = began.elapsed();
+        assert!(!ran.status.success(), "{words:?}");
+        assert!(time < Duration::from_secs(15), "{words:?}: {time:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_is_said_to_be_refused_and_once() {
+    let fleet = Plan::new(Kind::Product(notes::product)).instances(0).start().await;
+    let mut url: url::Url = fleet.setting("DATABASE_URL").parse().unwrap();
+    url.set_port(Some(tests::processes::free_port())).unwrap();
+    let ran = fleet.run_with("notes-mcp", &["check"], &[("DATABASE_URL", url.as_str())]).await;
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(said.matches("refused").count(), 1, "{said}");
+    assert!(!said.contains("timed out"), "{said}");
 }

@@ -8,7 +8,7 @@ use std::{fmt, sync::OnceLock, time::Duration};
 
 use mcp::trace::TRACED;
 use platform::{
-    outgoing::{self, Answered, careful},
+    outgoing::{self, Answered, client_builder},
     proxies::Proxies,
 };
 use reqwest::{StatusCode, header::RETRY_AFTER};
@@ -155,7 +155,7 @@ impl Model {
     }
 
     fn make_http(&self) -> reqwest::Result<reqwest::Client> {
-        careful(&self.proxies)?
+        client_builder(&self.proxies)?
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
             .user_agent(format!("{}/{}", self.program, env!("CARGO_PKG_VERSION")))
@@ -242,6 +242,6 @@ mod tests {
         let said = Model::new(settings, proxies, "test").complete("system", "text").await;
         assert_eq!(said, Ok("Tea.".to_owned()));
         let line = "POST http://llm.example.com/v1/chat/completions HTTP/1.1";
-        assert!(fake::came_for(&head.join().unwrap(), line));
+        assert!(fake::is_request(&head.join().unwrap(), line));
     }
 }

@@ -15,8 +15,8 @@
 //! grant's row instead, and checks the access policy as well.
 //!
 //! A **cutoff** invalidates everything issued to a user up to a moment. It covers what has no
-//! grant: the session of the account page, and access tokens issued by other means. A grant that is
-//! still live was issued after the cutoff, because the cutoff revokes all grants in its
+//! grant: the session of the account page, and access tokens that an operator issued. A grant that
+//! is still live was issued after the cutoff, because the cutoff revokes all grants in its
 //! transaction.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -43,7 +43,7 @@ pub struct Authority {
     pub grant: Option<GrantId>,
     /// The key that signed the access token, if there is one.
     pub key: Option<Kid>,
-    /// When the credential, or what was made with it, was issued.
+    /// When the credential, or the job or link that was created with it, was issued.
     pub issued_at: DateTime<Utc>,
 }
 
@@ -115,8 +115,8 @@ pub async fn denied(
     Ok(denied_all(db, std::slice::from_ref(authority)).await?.pop().flatten())
 }
 
-/// Like [`denied`] for several authorities, with one statement. The results are in the order of
-/// `authorities`.
+/// Queries the reasons for several authorities, like [`denied`], with one statement. The results
+/// are in the order of `authorities`.
 pub async fn denied_all(
     db: &impl ConnectionTrait,
     authorities: &[Authority],
@@ -127,8 +127,9 @@ pub async fn denied_all(
     let given: Vec<Value> = authorities
         .iter()
         .enumerate()
-        .map(|(number, it)| {
-            json!({ "number": number, "owner": it.user, "grant_id": it.grant, "signer": it.key })
+        .map(|(number, authority)| {
+            let Authority { user, grant, key, .. } = authority;
+            json!({ "number": number, "owner": user, "grant_id": grant, "signer": key })
         })
         .collect();
     let backend = db.get_database_backend();
@@ -136,15 +137,16 @@ pub async fn denied_all(
     let mut denied = vec![None; authorities.len()];
     for row in rows.await? {
         let number: i32 = row.try_get("", "number")?;
-        let place = usize::try_from(number).unwrap_or(usize::MAX);
-        if let (Some(denied), Some(authority)) = (denied.get_mut(place), authorities.get(place)) {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        if let (Some(denied), Some(authority)) = (denied.get_mut(index), authorities.get(index)) {
             *denied = read(&row, authority)?;
         }
     }
     Ok(denied)
 }
 
-/// Uses subqueries rather than joins, so that the planner looks up each row by its key.
+/// Builds the statement. It has subqueries rather than joins, so that the planner looks up each row
+/// by its key.
 fn statement(backend: DbBackend) -> String {
     let columns =
         [("number", "integer"), ("owner", "text"), ("grant_id", "uuid"), ("signer", "text")];
@@ -167,15 +169,15 @@ fn statement(backend: DbBackend) -> String {
 }
 
 fn read(row: &QueryResult, authority: &Authority) -> Result<Option<Denied>, Failure> {
-    let is = |name: &str| row.try_get::<bool>("", name);
+    let flag = |name: &str| row.try_get::<bool>("", name);
     let cutoff: Option<DateTime<Utc>> = row.try_get("", "cutoff_at")?;
-    Ok(if is("blocked")? {
+    Ok(if flag("blocked")? {
         Some(Denied::Blocked)
-    } else if is("grant_revoked")? {
+    } else if flag("grant_revoked")? {
         Some(Denied::GrantRevoked)
-    } else if is("key_revoked")? {
+    } else if flag("key_revoked")? {
         Some(Denied::KeyRevoked)
-    } else if !is("has_grant")? && cutoff.is_some_and(|cutoff| authority.issued_at <= cutoff) {
+    } else if !flag("has_grant")? && cutoff.is_some_and(|cutoff| authority.issued_at <= cutoff) {
         Some(Denied::CutOff)
     } else {
         None
@@ -196,11 +198,11 @@ pub(super) async fn cut_off(
     };
     let newer = Expr::col((Entity, Column::CutoffAt))
         .lt(Expr::col((Alias::new("excluded"), Column::CutoffAt)));
-    let forward = OnConflict::column(Column::UserSub)
+    let on_conflict = OnConflict::column(Column::UserSub)
         .update_columns([Column::CutoffAt, Column::Reason])
         .action_and_where(newer)
         .to_owned();
-    Entity::insert(row).on_conflict(forward).exec_without_returning(db).await?;
+    Entity::insert(row).on_conflict(on_conflict).exec_without_returning(db).await?;
     Ok(())
 }
 

@@ -113,7 +113,7 @@ pub async fn delete(
     user: &UserId,
     request: &RequestInfo,
 ) -> Result<Deleted, Failure> {
-    let transaction = db::begin_patiently(&server.db_of(user)).await?;
+    let transaction = db::begin_long_running(&server.db_of(user)).await?;
     oauth_codes::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     users_table::Entity::delete_many()
         .filter(users_table::COLUMN.sub.eq(user.as_str()))
@@ -136,7 +136,7 @@ pub async fn delete(
     transaction.commit().await?;
     event.log();
 
-    revoke::tell(server, Ended { at: now, grants: &grants, person: Some(user) }).await;
+    revoke::notify(server, Ended { at: now, grants: &grants, user: Some(user) }).await;
     server.dependents().account_deleted(user).await;
     Ok(deleted)
 }
@@ -146,8 +146,8 @@ pub async fn delete(
 /// for them.
 ///
 /// The block is committed first, and existing access is ended in a second transaction: a code that
-/// is issued from now on cannot be redeemed, and a concurrent redemption is waited for. If the
-/// second step fails, repeat the call; no token can be refreshed meanwhile.
+/// is issued from now on cannot be redeemed, and the block waits for a concurrent redemption. If
+/// the second step fails, repeat the call; no token can be refreshed meanwhile.
 pub async fn block(server: &Server, user: &UserId, request: &RequestInfo) -> Result<bool, Failure> {
     let now = server.clock().now();
     let newly = users::block(server.db(), now, user).await?;
@@ -159,15 +159,15 @@ pub async fn block(server: &Server, user: &UserId, request: &RequestInfo) -> Res
         "app",
         "apps",
     ));
-    let told = newly || !grants.is_empty();
-    if told {
+    let is_change = newly || !grants.is_empty();
+    if is_change {
         audit::write(&transaction, now, &event).await?;
     }
     transaction.commit().await?;
-    if told {
+    if is_change {
         event.log();
     }
-    revoke::tell(server, Ended { at: now, grants: &grants, person: Some(user) }).await;
+    revoke::notify(server, Ended { at: now, grants: &grants, user: Some(user) }).await;
     Ok(newly)
 }
 

@@ -1,5 +1,5 @@
-//! The audit log: every sign-in, consent, refusal, token, revocation, replay and change of the
-//! access policy's decision, as a row of `oauth_audit` and as one log line. Neither ever contains a
+//! The audit log: every sign-in, consent, refusal, token, revocation, replay and changed decision
+//! of the access policy, as a row of `oauth_audit` and as one log line. Neither ever contains a
 //! secret.
 //!
 //! A row is written in the transaction of the change that it records ([`write()`]), and the log
@@ -174,7 +174,7 @@ pub struct RequestInfo {
 }
 
 impl RequestInfo {
-    /// Creates the record of a request.
+    /// Creates the origin of a request.
     pub fn new(id: impl Into<String>, address: Option<IpAddr>, user_agent: Option<&str>) -> Self {
         Self {
             id: id.into(),
@@ -326,7 +326,8 @@ pub async fn write(
     now: DateTime<Utc>,
     event: &Event,
 ) -> Result<(), Failure> {
-    let request_id = (!event.request.id.is_empty()).then(|| cut(&event.request.id, MAX_REQUEST_ID));
+    let request_id =
+        (!event.request.id.is_empty()).then(|| truncate(&event.request.id, MAX_REQUEST_ID));
     let row = ActiveModel {
         id: Set(AuditId(uuid_at(now))),
         at: Set(now),
@@ -334,7 +335,7 @@ pub async fn write(
         user_sub: Set(event.user.as_ref().map(|it| it.as_str().to_owned())),
         client_id: Set(event.client.clone()),
         grant_id: Set(event.grant),
-        detail: Set(event.detail.as_deref().map(|it| cut(it, MAX_DETAIL))),
+        detail: Set(event.detail.as_deref().map(|it| truncate(it, MAX_DETAIL))),
         request_id: Set(request_id),
         ip: Set(event.request.network()),
         user_agent_hash: Set(event.request.user_agent_hash.map(|it| it.to_vec())),
@@ -343,8 +344,8 @@ pub async fn write(
     Ok(())
 }
 
-/// Truncates a text, and removes control characters.
-fn cut(text: &str, chars: usize) -> String {
+/// Removes the control characters of a text, and truncates it to `chars` characters.
+fn truncate(text: &str, chars: usize) -> String {
     text.chars().filter(|it| !it.is_control()).take(chars).collect()
 }
 
@@ -353,8 +354,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_kept_as_the_network_of_one_customer() {
-        for (address, kept) in [
+    fn an_address_is_stored_as_a_network() {
+        for (address, stored) in [
             ("203.0.113.7", "203.0.113.7"),
             ("::ffff:203.0.113.7", "203.0.113.7"),
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
@@ -362,13 +363,13 @@ mod tests {
             ("::1", "::/64"),
         ] {
             let request = RequestInfo::new("an-id", Some(address.parse().unwrap()), None);
-            assert_eq!(request.network().as_deref(), Some(kept), "{address}");
+            assert_eq!(request.network().as_deref(), Some(stored), "{address}");
         }
         assert_eq!(RequestInfo::none().network(), None);
     }
 
     #[test]
-    fn a_user_agent_is_kept_as_a_hash() {
+    fn a_user_agent_is_stored_as_a_hash() {
         let hash = |agent| RequestInfo::new("", None, agent).user_agent_hash;
         assert_eq!(hash(None), None);
         assert_ne!(hash(Some("one")), hash(Some("two")));
@@ -376,8 +377,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_text_is_short_and_plain() {
-        assert_eq!(cut("a\nb\0c\u{1b}[31md", 10), "abc[31md");
-        assert_eq!(cut(&"é".repeat(1000), 300).chars().count(), 300);
+    fn a_stored_text_is_truncated_and_has_no_control_characters() {
+        assert_eq!(truncate("a\nb\0c\u{1b}[31md", 10), "abc[31md");
+        assert_eq!(truncate(&"é".repeat(1000), 300).chars().count(), 300);
     }
 }

@@ -1,7 +1,7 @@
 //! Authorization codes: single use, and valid for one minute.
 //!
 //! A redemption is one transaction that locks the row of the code. The statement that deletes the
-//! code also tells whether it was still there, so of several concurrent redemptions exactly one
+//! code also returns whether it was still there, so of several concurrent redemptions exactly one
 //! succeeds. In addition, the schema does not let one code become two grants. The access token is
 //! signed before the commit: after any failure, the code is either still valid or has been
 //! exchanged for tokens.
@@ -14,10 +14,10 @@
 //!
 //! OAuth 2.1 says that a grant SHOULD be revoked when its code is redeemed a second time by the
 //! right client with the right verifier. **This server does so only after [`REPLAY_GRACE`]**, which
-//! deviates from the letter: clients that submit twice and proxies that repeat a request are common
-//! and do so within seconds, and an attacker within that window would need the verifier anyway. A
-//! grant that has already been refreshed is revoked at once. The response is the same in every
-//! case, and a client without the verifier cannot revoke anything.
+//! deviates from the specification: clients that submit twice and proxies that repeat a request are
+//! common and do so within seconds, and an attacker within that window would need the verifier
+//! anyway. A grant that has already been refreshed is revoked at once. The response is the same in
+//! every case, and a client without the verifier cannot revoke anything.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -153,8 +153,8 @@ pub async fn redeem(
 ) -> Result<TokenSet, RedeemError> {
     let verifier = Verifier::parse(redemption.verifier)
         .map_err(|_malformed| RedeemError::InvalidRequest(MALFORMED_VERIFIER))?;
-    let code = PlainCode::parse(redemption.code)
-        .ok_or(RedeemError::InvalidGrant("it is not one of ours"))?;
+    let code =
+        PlainCode::parse(redemption.code).ok_or(RedeemError::InvalidGrant("it is malformed"))?;
     resource::check(&server.settings().public_url, redemption.resource.iter().copied())?;
     // Before the transaction: the transaction may hold the only connection.
     let minter = server.tokens().minter().await?;
@@ -193,9 +193,9 @@ struct Attempt<'a> {
     now: DateTime<Utc>,
 }
 
-/// What an attempt does to an existing code.
+/// How an attempt changes an existing code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Action {
     /// The code is redeemed.
     Redeem,
     /// The code is not changed; contains the reason.
@@ -214,11 +214,11 @@ impl Attempt<'_> {
         minter: &Minter,
     ) -> Result<TokenSet, RedeemError> {
         self.request.log_context.set_user(&code.user_sub);
-        let ours = self.server.settings().public_url.mcp();
-        match self.judge(&code, &ours) {
-            Verdict::Redeem => {}
-            Verdict::Keep(why) => return Err(RedeemError::InvalidGrant(why)),
-            Verdict::Count => {
+        let endpoint = self.server.settings().public_url.mcp();
+        match self.judge(&code, &endpoint) {
+            Action::Redeem => {}
+            Action::Keep(why) => return Err(RedeemError::InvalidGrant(why)),
+            Action::Count => {
                 Entity::update_many()
                     .col_expr(Column::Attempts, Expr::value(code.attempts + 1))
                     .filter(COLUMN.code_hash.eq(code.code_hash))
@@ -228,20 +228,22 @@ impl Attempt<'_> {
                 transaction.commit().await.map_err(Failure::from)?;
                 return Err(RedeemError::InvalidGrant("the verifier is wrong"));
             }
-            Verdict::Discard => {
+            Action::Discard => {
                 delete(&transaction, &code).await?;
                 let event = self.event(audit::Kind::CodeGuessed, &code.user_sub);
                 audit::write(&transaction, self.now, &event).await?;
                 transaction.commit().await.map_err(Failure::from)?;
                 event.log();
-                return Err(RedeemError::InvalidGrant("the verifier is wrong once too often"));
+                return Err(RedeemError::InvalidGrant(
+                    "the verifier is wrong, and the code was deleted after too many attempts",
+                ));
             }
         }
         if !users::lock_active(&transaction, &code.user_sub).await? {
             return Err(RedeemError::InvalidGrant("the user is blocked or deleted"));
         }
         if !delete(&transaction, &code).await? {
-            return Err(RedeemError::InvalidGrant("somebody else was faster"));
+            return Err(RedeemError::InvalidGrant("it was redeemed concurrently"));
         }
         let (tokens, event) = self.make_grant(&transaction, code, minter).await?;
         transaction.commit().await.map_err(Failure::from)?;
@@ -249,22 +251,22 @@ impl Attempt<'_> {
         Ok(tokens)
     }
 
-    fn judge(&self, code: &Model, ours: &str) -> Verdict {
+    fn judge(&self, code: &Model, endpoint: &str) -> Action {
         let challenge = <[u8; 32]>::try_from(code.code_challenge.as_slice()).map(Challenge);
         if code.client_id != self.client.id {
-            Verdict::Keep("it is another client's")
+            Action::Keep("it was issued to another client")
         } else if code.expires_at <= self.now {
-            Verdict::Keep("it has expired")
+            Action::Keep("it has expired")
         } else if self.redirect_uri.is_some_and(|it| it != code.redirect_uri) {
-            Verdict::Keep("it was sent to another redirect_uri")
-        } else if code.resource != ours {
-            Verdict::Keep("it was issued when this server had another address")
-        } else if challenge.is_ok_and(|it| it.is_answered_by(&self.verifier)) {
-            Verdict::Redeem
+            Action::Keep("it was sent to another redirect_uri")
+        } else if code.resource != endpoint {
+            Action::Keep("it was issued when this server had another address")
+        } else if challenge.is_ok_and(|challenge| challenge.is_matched_by(&self.verifier)) {
+            Action::Redeem
         } else if code.attempts + 1 < MAX_ATTEMPTS {
-            Verdict::Count
+            Action::Count
         } else {
-            Verdict::Discard
+            Action::Discard
         }
     }
 
@@ -333,7 +335,7 @@ impl Attempt<'_> {
         transaction: Transaction,
         code: &PlainCode,
     ) -> Result<TokenSet, RedeemError> {
-        let answer = Err(RedeemError::InvalidGrant(
+        let refused = Err(RedeemError::InvalidGrant(
             "it does not exist, has expired, or was redeemed before",
         ));
         let grant = oauth_grants::Entity::from_code(&self.client.id, &code.hash())
@@ -342,29 +344,29 @@ impl Attempt<'_> {
             .await
             .map_err(Failure::from)?;
         let Some(grant) = grant else {
-            return answer;
+            return refused;
         };
         self.request.log_context.set_user(&grant.user_sub);
         if !self.proves_theft(&grant) {
-            return answer;
+            return refused;
         }
         let revoked = revoke::one(&transaction, self.now, grant.id, Reason::CodeReplay).await?;
         let Some(revoked) = revoked else {
-            return answer;
+            return refused;
         };
         let event = self.event(audit::Kind::CodeReplayed, &grant.user_sub).grant(grant.id);
         audit::write(&transaction, self.now, &event).await?;
         transaction.commit().await.map_err(Failure::from)?;
         event.log();
-        let ended = Ended { at: self.now, grants: &[revoked], person: None };
-        revoke::tell(self.server, ended).await;
-        answer
+        let ended = Ended { at: self.now, grants: &[revoked], user: None };
+        revoke::notify(self.server, ended).await;
+        refused
     }
 
     fn proves_theft(&self, grant: &oauth_grants::Model) -> bool {
         let challenge = <[u8; 32]>::try_from(grant.code_challenge.as_slice()).map(Challenge);
         let late = self.now - grant.created_at > REPLAY_GRACE || grant.generation > 1;
-        late && challenge.is_ok_and(|it| it.is_answered_by(&self.verifier))
+        late && challenge.is_ok_and(|challenge| challenge.is_matched_by(&self.verifier))
     }
 
     fn event(&self, kind: audit::Kind, user: &str) -> Event {

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     audit::{self, Event, RequestInfo},
-    authorize::{Asked, error_uri},
+    authorize::{PendingAuthorization, error_uri},
     client::{ClientId, ClientKind},
     display_name::DisplayName,
     login::{StartedLogin, pending_login::LoginFor, start::start},
@@ -96,7 +96,7 @@ pub enum ConsentError {
 
 impl From<StoreUnavailable> for ConsentError {
     fn from(error: StoreUnavailable) -> Self {
-        tracing::error!("Could not look up a pending authorization: {error}");
+        tracing::error!(%error, "Could not look up a pending authorization");
         Self::Unavailable
     }
 }
@@ -108,7 +108,7 @@ pub async fn view(
     transaction: &str,
     nonce: Option<&str>,
 ) -> Result<ConsentView, ConsentError> {
-    let asked = look(server, transaction, nonce).await?;
+    let asked = peek(server, transaction, nonce).await?;
     let request = asked.request;
     Ok(ConsentView {
         transaction: transaction.to_owned(),
@@ -134,19 +134,19 @@ pub async fn decide(
     decision: Decision,
     request: &RequestInfo,
 ) -> Result<Next, ConsentError> {
-    let asked = look(server, transaction, nonce).await?;
+    let asked = peek(server, transaction, nonce).await?;
     request.log_context.set_client(asked.request.client.as_str());
     if !bool::from(asked.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
         return Err(ConsentError::Forged);
     }
     // Taken only after all checks, so that a failed check does not end the authorization; and
     // atomically, so that only one of two clicks counts.
-    let Asked { request: mut asked, optional, .. } =
+    let PendingAuthorization { request: mut asked, optional, .. } =
         pending::take(server.pending(), transaction).await?.ok_or(ConsentError::NotFound)?;
     if let Decision::Approve(added) = &decision {
         asked.scope = asked.scope.union(&added.intersect(&optional));
     }
-    let told = |kind| {
+    let event = |kind| {
         let host = match redirect_uri::destination(&asked.redirect_uri) {
             Destination::Site { host } => host,
             Destination::ThisMachine => "this machine".to_owned(),
@@ -156,31 +156,31 @@ pub async fn decide(
     };
     match decision {
         Decision::Deny => {
-            record::note(server, told(audit::Kind::ConsentDenied)).await;
+            record::note(server, event(audit::Kind::ConsentDenied)).await;
             Ok(Next::ToClient {
                 uri: error_uri(
                     server,
                     &asked.redirect_uri,
                     asked.state.as_deref(),
                     "access_denied",
-                    "the person said no",
+                    "the user denied the request",
                 ),
             })
         }
         Decision::Approve(_) => {
-            record::note(server, told(audit::Kind::ConsentGiven)).await;
+            record::note(server, event(audit::Kind::ConsentGiven)).await;
             let started = start(server, LoginFor::Client(asked)).await?;
             started.map(Next::ToSignIn).ok_or(ConsentError::NotFound)
         }
     }
 }
 
-async fn look(
+async fn peek(
     server: &Server,
     transaction: &str,
     nonce: Option<&str>,
-) -> Result<Asked, ConsentError> {
-    let asked: Asked =
+) -> Result<PendingAuthorization, ConsentError> {
+    let asked: PendingAuthorization =
         pending::peek(server.pending(), transaction).await?.ok_or(ConsentError::NotFound)?;
     if asked.nonce.is_of(nonce) { Ok(asked) } else { Err(ConsentError::OtherBrowser) }
 }

@@ -54,8 +54,8 @@ impl KeySource {
 pub enum CannotOpen {
     /// The key is not in the list.
     #[error(
-        "it is sealed under a key that follows neither from DATA_KEYS nor from JWT_SIGNING_SECRET; \
-         append the old secret to the variable that was changed: new,old"
+        "it is encrypted with a key that is derived neither from DATA_KEYS nor from \
+         JWT_SIGNING_SECRET; append the old secret to the variable that was changed: new,old"
     )]
     UnknownKey,
     /// The value is damaged, or was encrypted for another purpose.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_seals_and_all_open() {
+    fn the_first_key_encrypts_and_all_keys_decrypt() {
         let old = keys(&["old"]);
         let sealed = old.seal("github:1", "gho_x").unwrap();
         let both = keys(&["new", "old"]);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_belongs_to_one_person() {
+    fn a_sealed_value_is_bound_to_its_purpose() {
         let keys = keys(&["key"]);
         let sealed = keys.seal("github:1", "gho_x").unwrap();
         assert_eq!(keys.open("github:2", &sealed), Err(CannotOpen::Damaged));
@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_nothing_is_sealed() {
+    fn sealing_without_a_key_returns_none() {
         assert!(DataKeys::default().seal("github:1", "gho_x").is_none());
         assert_eq!(format!("{:?}", keys(&["hunter2"])), "DataKeys(1)");
     }
 
     proptest! {
         #[test]
-        fn what_was_sealed_opens_and_nothing_else_does(
+        fn only_an_unmodified_value_opens(
             text in any::<String>(), at in any::<prop::sample::Index>(), flip in 1_u8..=255,
         ) {
             let keys = keys(&["key"]);

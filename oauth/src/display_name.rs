@@ -50,8 +50,8 @@ impl fmt::Display for DisplayName {
 
 /// Returns whether a character is a combining mark, which can stack over other lines and
 /// characters.
-fn is_stacked(it: char) -> bool {
-    matches!(it,
+fn is_stacked(character: char) -> bool {
+    matches!(character,
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}'
         | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}'
     )
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_misleads_is_taken_out() {
+    fn misleading_characters_are_removed() {
         for (text, shown) in [
             ("  Two\t\n words  ", "Two words"),
             ("a\u{202e}b\u{202c}", "ab"),
@@ -113,7 +113,8 @@ mod tests {
             let name = DisplayName::sanitize(&text);
             let count = name.as_str().chars().count();
             prop_assert!((1..=MAX_CHARS).contains(&count));
-            prop_assert!(!name.as_str().chars().any(|it| it.is_control() || is_invisible(it) || is_stacked(it)));
+            let removed = |it: char| it.is_control() || is_invisible(it) || is_stacked(it);
+            prop_assert!(!name.as_str().chars().any(removed));
             prop_assert_eq!(DisplayName::sanitize(name.as_str()), name);
         }
     }

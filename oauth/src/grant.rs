@@ -1,5 +1,6 @@
-//! A grant: the authorization that a user gave one installation of a client. Every token of a grant
-//! carries the grant's id as `sid`, and ends with the grant.
+//! A grant: the authorization that a user gave one installation of a client. The access tokens of a
+//! grant have its id in the claim `sid`. Its refresh tokens are invalid once it has
+//! ended; its access tokens once it was revoked, or when they expire.
 //!
 //! Times come from the service's clock, not from the database's. The clocks of instances agree to
 //! within a few seconds (a token from further in the future is refused), every lifetime here is
@@ -114,7 +115,7 @@ pub(super) async fn set_policy_checked_at(
     Ok(())
 }
 
-/// The condition for live grants, used by all queries about connected apps.
+/// Builds the condition for live grants, which all queries about connected apps use.
 pub(super) fn live(now: DateTime<Utc>) -> Condition {
     Condition::all().add(COLUMN.revoked_at.is_null()).add(COLUMN.ends_at.gt(now))
 }

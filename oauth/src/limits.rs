@@ -45,8 +45,8 @@ pub const AUTHORIZE: Bucket = per_minute("authorize", 30);
 /// views of such pages per network without either.
 pub const CONSENT: Bucket = per_minute("consent", 30);
 
-/// Callbacks from identity providers per pending login, and per network for those that belong to no pending
-/// login.
+/// Callbacks from identity providers per pending login, and per network for those that belong to no
+/// pending login.
 pub const CALLBACK: Bucket = per_minute("callback", 30);
 
 /// Exchanges of refresh tokens per grant: a client may have many processes that share a token.
@@ -279,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn buckets_have_names_of_their_own() {
+    fn bucket_names_are_unique() {
         let names: BTreeSet<_> = ALL.iter().map(|it| it.name).collect();
         assert_eq!(names.len(), ALL.len());
     }
 
     #[tokio::test]
-    async fn memory_is_bounded_and_nobody_is_locked_out() {
+    async fn memory_is_bounded_and_new_keys_are_allowed() {
         let (limiter, clock) = limiter();
         let small = Bucket { name: "small", limit: 1, window: Duration::from_secs(1) };
         for key in 0..=MAX_KEYS {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_is_so_many_from_the_right_as_there_are_proxies() {
+    fn the_client_address_is_counted_from_the_right() {
         let peer: IpAddr = "10.0.0.1".parse().unwrap();
         for (header, hops, expected) in [
             ("", 0, "10.0.0.1"),
@@ -347,7 +347,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_waits_as_told_gets_through(waits in proptest::collection::vec(0_u64..500, 1..80)) {
+        fn a_request_after_retry_after_is_allowed(waits in proptest::collection::vec(0_u64..500, 1..80)) {
             let mut now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
             let mut used = None;
             for wait in waits {

@@ -16,7 +16,7 @@ use super::{client::Metadata, grant, login::users as known_users};
 use crate::server::Server;
 
 /// The maximum number of entries of one page.
-pub const MOST: u64 = 1_000;
+pub const MAX_PAGE: u64 = 1_000;
 
 /// A user who has signed in, or was blocked.
 #[derive(Clone, Debug, Serialize)]
@@ -101,7 +101,7 @@ pub async fn people(
 ) -> Result<Vec<Person>, Failure> {
     use users::{COLUMN, Column, Entity};
 
-    let mut query = Entity::find().order_by_asc(Column::Sub).limit(Ord::min(limit, MOST));
+    let mut query = Entity::find().order_by_asc(Column::Sub).limit(Ord::min(limit, MAX_PAGE));
     if only_blocked {
         query = query.filter(known_users::blocked());
     }
@@ -109,9 +109,9 @@ pub async fn people(
         query = query.filter(COLUMN.sub.gt(after));
     }
     let rows = query.all(server.db()).await?;
-    let whose = rows.iter().map(|it| it.sub.clone());
-    let of_them = Expr::col(oauth_grants::Column::UserSub).is_in(whose);
-    let connections = connections(server, oauth_grants::Column::UserSub, of_them).await?;
+    let subs = rows.iter().map(|row| row.sub.clone());
+    let condition = Expr::col(oauth_grants::Column::UserSub).is_in(subs);
+    let connections = connections(server, oauth_grants::Column::UserSub, condition).await?;
     let person = |row: users::Model| Person {
         connections: connections.get(&row.sub).copied().unwrap_or_default(),
         user: row.sub,
@@ -131,27 +131,27 @@ pub async fn clients(
 ) -> Result<Vec<KnownClient>, Failure> {
     use oauth_clients::{COLUMN, Column, Entity};
 
-    let mut query = Entity::find().order_by_asc(Column::Id).limit(Ord::min(limit, MOST));
+    let mut query = Entity::find().order_by_asc(Column::Id).limit(Ord::min(limit, MAX_PAGE));
     if let Some(after) = after {
         query = query.filter(COLUMN.id.gt(ClientId(after.to_owned())));
     }
     let rows = query.all(server.db()).await?;
-    let which = rows.iter().map(|it| it.id.to_string());
-    let of_them = Expr::col(oauth_grants::Column::ClientId).is_in(which);
-    let connections = connections(server, oauth_grants::Column::ClientId, of_them).await?;
-    let known = |row: oauth_clients::Model| {
+    let ids = rows.iter().map(|row| row.id.to_string());
+    let condition = Expr::col(oauth_grants::Column::ClientId).is_in(ids);
+    let connections = connections(server, oauth_grants::Column::ClientId, condition).await?;
+    let client = |row: oauth_clients::Model| {
         let metadata: Option<Metadata> = serde_json::from_value(row.metadata).ok();
-        let client = row.id.to_string();
+        let id = row.id.to_string();
         KnownClient {
             kind: sea_orm::ActiveEnum::to_value(&row.kind),
             name: metadata.map(|it| it.client_name.to_string()),
             since: row.created_at,
             last_used: row.last_used_at,
-            connections: connections.get(&client).copied().unwrap_or_default(),
-            client,
+            connections: connections.get(&id).copied().unwrap_or_default(),
+            client: id,
         }
     };
-    Ok(rows.into_iter().map(known).collect())
+    Ok(rows.into_iter().map(client).collect())
 }
 
 /// Lists entries of the audit log, newest first.
@@ -164,7 +164,7 @@ pub async fn audit(
 
     let AuditFilter { user, client, event, request_id, since, before } = filter;
     // Ids begin with the time.
-    let mut query = Entity::find().order_by_desc(Column::Id).limit(Ord::min(limit, MOST));
+    let mut query = Entity::find().order_by_desc(Column::Id).limit(Ord::min(limit, MAX_PAGE));
     if let Some(user) = user {
         query = query.filter(Column::UserSub.eq(user.as_str()));
     }
@@ -201,17 +201,17 @@ pub async fn audit(
 async fn connections(
     server: &Server,
     column: oauth_grants::Column,
-    which: SimpleExpr,
+    condition: SimpleExpr,
 ) -> Result<HashMap<String, u64>, Failure> {
     let counted: Vec<(String, i64)> = oauth_grants::Entity::find()
         .select_only()
         .column(column)
         .column_as(oauth_grants::Column::Id.count(), "connections")
-        .filter(which)
+        .filter(condition)
         .filter(grant::live(server.clock().now()))
         .group_by(column)
         .into_tuple()
         .all(server.db())
         .await?;
-    Ok(counted.into_iter().map(|(of, count)| (of, count.unsigned_abs())).collect())
+    Ok(counted.into_iter().map(|(value, count)| (value, count.unsigned_abs())).collect())
 }

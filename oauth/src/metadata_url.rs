@@ -39,10 +39,10 @@ pub enum MetadataUrlError {
     #[error("it has a fragment")]
     Fragment,
     /// `user:password@`.
-    #[error("it holds a user name")]
+    #[error("it contains a user name")]
     UserInfo,
     /// Any port, even the default.
-    #[error("it names a port")]
+    #[error("it contains a port")]
     Port,
     /// An IP address, a name of a local network, or the name of this server.
     #[error("its host is not a public host name")]
@@ -64,9 +64,9 @@ impl MetadataUrl {
             return Err(Error::TooLong);
         }
         let rest = client_id.strip_prefix("https://").ok_or(Error::NotHttps)?;
-        let plain =
+        let is_plain =
             client_id.bytes().all(|it| it.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&it));
-        if !plain {
+        if !is_plain {
             return Err(Error::NotHttps);
         }
         if client_id.contains('#') {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_of_real_clients_are_taken() {
+    fn urls_of_known_clients_are_accepted() {
         for (good, host) in [
             ("https://claude.ai/oauth/claude-code-client-metadata", "claude.ai"),
             ("https://vscode.dev/oauth/client-metadata.json", "vscode.dev"),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_ever_connected_to() {
+    fn other_urls_are_refused() {
         use MetadataUrlError as E;
         for (bad, error) in [
             ("http://app.example.com/c", E::NotHttps),
@@ -200,19 +200,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_is_what_the_parser_sees(text in "https://[ -~]{0,40}") {
-            if let Ok(taken) = parse(&text) {
-                let url = Url::parse(taken.as_str()).unwrap();
-                prop_assert_eq!(url.host_str(), Some(taken.host()));
+        fn an_accepted_url_has_the_parsed_host(text in "https://[ -~]{0,40}") {
+            if let Ok(accepted) = parse(&text) {
+                let url = Url::parse(accepted.as_str()).unwrap();
+                prop_assert_eq!(url.host_str(), Some(accepted.host()));
                 prop_assert_eq!(url.port_or_known_default(), Some(443));
                 prop_assert!(url.username().is_empty() && url.fragment().is_none());
                 prop_assert!(matches!(url.host(), Some(Host::Domain(_))));
-                prop_assert_eq!(url.as_str(), taken.as_str());
+                prop_assert_eq!(url.as_str(), accepted.as_str());
             }
         }
 
         #[test]
-        fn any_text_is_judged_without_a_panic(text in "\\PC{0,100}") {
+        fn arbitrary_text_causes_no_panic(text in "\\PC{0,100}") {
             drop(parse(&text));
         }
     }

@@ -113,7 +113,7 @@ pub(crate) async fn put_as<R: Serialize>(
 ) -> Result<(), StoreUnavailable> {
     let mut value = vec![VERSION];
     serde_json::to_writer(&mut value, record)
-        .map_err(|error| StoreUnavailable(format!("a record cannot be written: {error}")))?;
+        .map_err(|error| StoreUnavailable(format!("could not serialize a record: {error}")))?;
     store.put(&Key::new(kind, secret), value, ttl).await
 }
 
@@ -123,7 +123,7 @@ pub(crate) async fn peek_as<R: DeserializeOwned>(
     kind: &'static str,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
-    Ok(store.peek(&Key::new(kind, secret)).await?.and_then(|it| read(kind, &it)))
+    Ok(store.peek(&Key::new(kind, secret)).await?.and_then(|value| read(kind, &value)))
 }
 
 /// Removes and returns the record of this kind under a secret: of several concurrent callers, one
@@ -133,7 +133,7 @@ pub(crate) async fn take_as<R: DeserializeOwned>(
     kind: &'static str,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
-    Ok(store.take(&Key::new(kind, secret)).await?.and_then(|it| read(kind, &it)))
+    Ok(store.take(&Key::new(kind, secret)).await?.and_then(|value| read(kind, &value)))
 }
 
 /// Decodes a record. `None`: it cannot be read; it is treated like a missing one, so that the user
@@ -144,7 +144,7 @@ fn read<R: DeserializeOwned>(kind: &'static str, value: &[u8]) -> Option<R> {
         return None;
     };
     serde_json::from_slice(json)
-        .inspect_err(|error| tracing::warn!(kind, "Pending record is damaged: {error}"))
+        .inspect_err(|error| tracing::warn!(kind, %error, "Pending record is damaged"))
         .ok()
 }
 
@@ -165,9 +165,9 @@ impl SecretHash {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// Returns whether `brought` is the secret, in constant time.
-    pub(crate) fn is_of(&self, brought: Option<&str>) -> bool {
-        brought.is_some_and(|it| Self::of(it).0.ct_eq(&self.0).into())
+    /// Returns whether `presented` is the secret, in constant time.
+    pub(crate) fn is_of(&self, presented: Option<&str>) -> bool {
+        presented.is_some_and(|it| Self::of(it).0.ct_eq(&self.0).into())
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_can_be_looked_at_often_and_taken_once() {
+    async fn a_record_can_be_peeked_repeatedly_and_taken_once() {
         let (store, _) = store();
         let note = Note { text: "x".into() };
         put(&store, "secret", &note, PENDING_TTL).await.unwrap();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_ends() {
+    async fn a_record_expires() {
         let (store, clock) = store();
         let note = Note { text: "x".into() };
         put(&store, "a", &note, PENDING_TTL).await.unwrap();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_another_version_wrote_does_not_exist() {
+    async fn an_unreadable_record_counts_as_missing() {
         let (store, _) = store();
         let key = Key::new(Note::KIND, "a");
         for value in [vec![], vec![9, b'{', b'}'], vec![VERSION], b"\x01{}".to_vec()] {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_store_keeps_what_it_has() {
+    async fn a_full_store_refuses_new_values() {
         let (store, clock) = store();
         for number in 0..MAX_VALUES {
             let key = Key::new("n", &number.to_string());
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_hashes_hold_no_secret() {
+    fn keys_and_hashes_contain_no_secret() {
         let key = Key::new("pend", "hunter2");
         assert!(key.as_str().starts_with("oauth:pend:") && !key.as_str().contains("hunter2"));
         assert!(SecretHash::of("a").is_of(Some("a")));

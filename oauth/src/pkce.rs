@@ -57,7 +57,7 @@ impl Challenge {
     }
 
     /// Returns whether the verifier matches this challenge, in constant time.
-    pub fn is_answered_by(&self, verifier: &Verifier) -> bool {
+    pub fn is_matched_by(&self, verifier: &Verifier) -> bool {
         self.0.ct_eq(&Self::of(verifier).0).into()
     }
 }
@@ -65,9 +65,9 @@ impl Challenge {
 impl Verifier {
     /// Parses the parameter of a token request.
     pub fn parse(text: &str) -> Result<Self, PkceError> {
-        let right = (43..=128).contains(&text.len())
+        let is_valid = (43..=128).contains(&text.len())
             && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
-        if right { Ok(Self(text.into())) } else { Err(PkceError::Verifier) }
+        if is_valid { Ok(Self(text.into())) } else { Err(PkceError::Verifier) }
     }
 
     /// Generates a verifier for this server's own request to an identity provider.
@@ -125,14 +125,14 @@ mod tests {
     #[test]
     fn the_example_of_the_specification_holds() {
         let challenge = Challenge::parse(Some(CHALLENGE), Some("S256")).unwrap();
-        assert!(challenge.is_answered_by(&Verifier::parse(VERIFIER).unwrap()));
+        assert!(challenge.is_matched_by(&Verifier::parse(VERIFIER).unwrap()));
         // Sending the challenge itself as the verifier is the `plain` method.
-        assert!(!challenge.is_answered_by(&Verifier::parse(CHALLENGE).unwrap()));
+        assert!(!challenge.is_matched_by(&Verifier::parse(CHALLENGE).unwrap()));
         assert_eq!(challenge.to_string(), CHALLENGE);
     }
 
     #[test]
-    fn challenge_and_method_are_both_asked_for() {
+    fn challenge_and_method_are_both_required() {
         let right = CHALLENGE.to_owned();
         let with_end = |end: &str| format!("{}{end}", &CHALLENGE[..42]);
         for (challenge, method, error) in [
@@ -179,19 +179,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_verifier_answers_its_own_challenge_alone(
+        fn a_verifier_matches_only_its_own_challenge(
             one in "[A-Za-z0-9._~-]{43,128}", other in "[A-Za-z0-9._~-]{43,128}",
         ) {
             let verifier = Verifier::parse(&one).unwrap();
             let written = Challenge::of(&verifier).to_string();
             let challenge = Challenge::parse(Some(&written), Some(METHOD)).unwrap();
-            prop_assert!(challenge.is_answered_by(&verifier));
-            let answers = challenge.is_answered_by(&Verifier::parse(&other).unwrap());
-            prop_assert_eq!(answers, one == other);
+            prop_assert!(challenge.is_matched_by(&verifier));
+            let matches = challenge.is_matched_by(&Verifier::parse(&other).unwrap());
+            prop_assert_eq!(matches, one == other);
         }
 
         #[test]
-        fn what_is_taken_is_taken_as_it_is(text in "\\PC{0,200}") {
+        fn accepted_text_is_not_changed(text in "\\PC{0,200}") {
             if let Ok(challenge) = Challenge::parse(Some(&text), Some(METHOD)) {
                 prop_assert_eq!(challenge.to_string(), text.as_str());
             }
@@ -202,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn what_we_make_is_valid() {
-        let made = Verifier::generate();
-        assert!(Verifier::parse(made.expose()).is_ok());
-        assert_eq!(format!("{made:?}"), "Verifier");
+    fn a_generated_verifier_is_valid() {
+        let generated = Verifier::generate();
+        assert!(Verifier::parse(generated.expose()).is_ok());
+        assert_eq!(format!("{generated:?}"), "Verifier");
     }
 }

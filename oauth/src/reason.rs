@@ -27,8 +27,8 @@ pub enum Reason {
 
 impl Reason {
     /// Returns whether all other access of the user ends too: sessions of the account page, access
-    /// tokens without a grant, and what was made with them. `false` if the reason concerns one app,
-    /// or if the user disconnects all apps.
+    /// tokens without a grant, and the jobs and links that were created with them. `false` if the
+    /// reason concerns one app, or if the user disconnects all apps.
     pub fn ends_all_access(self) -> bool {
         match self {
             Self::PolicyDenied(_) | Self::AccountDeleted | Self::Blocked => true,

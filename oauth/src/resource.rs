@@ -18,11 +18,11 @@ pub struct InvalidTarget;
 /// Besides the exact URI, variants that clients are known to send are accepted: another case of the
 /// scheme or host, a trailing slash, the origin's default port, and a query, which ChatGPT appends.
 pub fn check<'a>(
-    ours: &PublicUrl,
+    public_url: &PublicUrl,
     resources: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), InvalidTarget> {
     for resource in resources {
-        if !is_ours(ours, resource) {
+        if !is_own_endpoint(public_url, resource) {
             return Err(InvalidTarget);
         }
         if resource.contains('?') {
@@ -32,14 +32,14 @@ pub fn check<'a>(
     Ok(())
 }
 
-fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
-    let expected = ours.mcp();
+fn is_own_endpoint(public_url: &PublicUrl, resource: &str) -> bool {
+    let expected = public_url.mcp();
     if resource == expected {
         return true;
     }
     // The parser drops control characters and repairs slashes; a URI that needs such a repair is
     // refused.
-    let plain = resource.len() <= MAX_BYTES
+    let is_plain = resource.len() <= MAX_BYTES
         && resource.bytes().all(|it| it.is_ascii_graphic() && it != b'\\')
         && resource.contains("://")
         && !resource.contains('#')
@@ -48,15 +48,15 @@ fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
         return false;
     };
     let path = resource_path(resource);
-    plain
-        && url.origin().ascii_serialization() == ours.origin()
+    is_plain
+        && url.origin().ascii_serialization() == public_url.origin()
         && !matches!(url.host(), Some(Host::Domain(name)) if name.ends_with('.'))
         && path.strip_suffix('/').unwrap_or(path) == "/mcp"
 }
 
 /// Returns the path as it was sent, before the parser resolves dot segments and decodes.
 fn resource_path(resource: &str) -> &str {
-    let after_scheme = resource.split_once("://").map_or("", |(_, it)| it);
+    let after_scheme = resource.split_once("://").map_or("", |(_, rest)| rest);
     let path = after_scheme.find(['/', '?']).map_or("", |from| &after_scheme[from..]);
     path.split_once('?').map_or(path, |(path, _)| path)
 }
@@ -67,13 +67,13 @@ mod tests {
 
     use super::*;
 
-    fn ours() -> PublicUrl {
+    fn public_url() -> PublicUrl {
         PublicUrl::parse("https://notes.example.com").unwrap()
     }
 
     #[test]
-    fn our_endpoint_is_taken_as_clients_write_it() {
-        assert_eq!(check(&ours(), []), Ok(()));
+    fn known_spellings_of_the_endpoint_are_accepted() {
+        assert_eq!(check(&public_url(), []), Ok(()));
         for good in [
             "https://notes.example.com/mcp",
             "https://notes.example.com/mcp/",
@@ -83,13 +83,13 @@ mod tests {
             "https://notes.example.com/mcp?client=chatgpt",
             "https://notes.example.com/mcp/?",
         ] {
-            assert_eq!(check(&ours(), [good]), Ok(()), "{good}");
+            assert_eq!(check(&public_url(), [good]), Ok(()), "{good}");
         }
-        assert_eq!(check(&ours(), ["https://notes.example.com/mcp"; 2]), Ok(()));
+        assert_eq!(check(&public_url(), ["https://notes.example.com/mcp"; 2]), Ok(()));
     }
 
     #[test]
-    fn anything_else_is_another_target() {
+    fn other_uris_are_refused() {
         for bad in [
             "",
             "/mcp",
@@ -119,34 +119,34 @@ mod tests {
             "https://notes.example.com/mcp\n",
             "https://notes.exa\tmple.com/mcp",
         ] {
-            assert_eq!(check(&ours(), [bad]), Err(InvalidTarget), "{bad:?}");
+            assert_eq!(check(&public_url(), [bad]), Err(InvalidTarget), "{bad:?}");
         }
         let two = ["https://notes.example.com/mcp", "https://other.example.com/mcp"];
-        assert_eq!(check(&ours(), two), Err(InvalidTarget));
+        assert_eq!(check(&public_url(), two), Err(InvalidTarget));
     }
 
     #[test]
     fn an_endpoint_on_loopback_keeps_its_port() {
-        let ours = PublicUrl::parse("http://localhost:8080").unwrap();
-        assert_eq!(check(&ours, ["http://localhost:8080/mcp"]), Ok(()));
+        let public_url = PublicUrl::parse("http://localhost:8080").unwrap();
+        assert_eq!(check(&public_url, ["http://localhost:8080/mcp"]), Ok(()));
         for bad in
             ["http://localhost/mcp", "http://127.0.0.1:8080/mcp", "http://localhost:8081/mcp"]
         {
-            assert_eq!(check(&ours, [bad]), Err(InvalidTarget), "{bad}");
+            assert_eq!(check(&public_url, [bad]), Err(InvalidTarget), "{bad}");
         }
     }
 
     proptest! {
         #[test]
-        fn another_host_is_never_ours(host in "[a-z0-9.-]{1,30}", path in "[a-z/?.%0-9]{0,20}") {
+        fn another_host_is_never_accepted(host in "[a-z0-9.-]{1,30}", path in "[a-z/?.%0-9]{0,20}") {
             prop_assume!(host != "notes.example.com");
             let other = format!("https://{host}/{path}");
-            prop_assert_eq!(check(&ours(), [other.as_str()]), Err(InvalidTarget));
+            prop_assert_eq!(check(&public_url(), [other.as_str()]), Err(InvalidTarget));
         }
 
         #[test]
-        fn arbitrary_text_is_never_ours(text in "\\PC{0,100}") {
-            prop_assert!(check(&ours(), [text.as_str()]).is_err());
+        fn arbitrary_text_is_never_accepted(text in "\\PC{0,100}") {
+            prop_assert!(check(&public_url(), [text.as_str()]).is_err());
         }
     }
 }

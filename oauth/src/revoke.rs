@@ -101,7 +101,7 @@ pub async fn user(
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<Vec<GrantId>, Failure> {
-    revoke(server, Which::Person(user), reason, request).await
+    revoke(server, Which::User(user), reason, request).await
 }
 
 /// Revokes all grants of a client, and deletes the codes that could become one. Returns the revoked
@@ -129,44 +129,44 @@ pub async fn key(server: &Server, kid: &Kid, request: &RequestInfo) -> Result<bo
     Ok(true)
 }
 
-/// A committed revocation, for [`tell`].
+/// A committed revocation, for [`notify`].
 pub(super) struct Ended<'a> {
     pub(super) at: DateTime<Utc>,
     pub(super) grants: &'a [Model],
     /// The user whose access was ended as a whole.
-    pub(super) person: Option<&'a UserId>,
+    pub(super) user: Option<&'a UserId>,
 }
 
 /// Informs this instance, and then the others, of a revocation, and ends the jobs that were started
 /// under it. Call after the commit.
-pub(super) async fn tell(server: &Server, Ended { at, grants, person }: Ended<'_>) {
+pub(super) async fn notify(server: &Server, Ended { at, grants, user }: Ended<'_>) {
     let mut signals = Vec::new();
-    if let Some(user) = person {
+    if let Some(user) = user {
         server.revoked().cut_off(user.clone(), at);
         signals.push(Signal::CutOff { user: user.clone(), at: at.timestamp_micros() });
     }
     for grant in grants {
         server.revoked().insert(grant.id, at);
     }
-    let some = grants.iter().take(MAX_SIGNALS);
-    signals.extend(some.map(|it| Signal::Revoked { grant: it.id.to_string() }));
+    let first = grants.iter().take(MAX_SIGNALS);
+    signals.extend(first.map(|grant| Signal::Revoked { grant: grant.id.to_string() }));
     if !signals.is_empty() {
         server.changed(signals).await;
     }
-    let whose = match person {
+    let ended = match user {
         Some(user) => EndedAccess::OfPerson(user.clone()),
         None if grants.is_empty() => return,
         None => EndedAccess::OfGrants(
             grants.iter().map(|grant| (grant.user_sub.clone(), grant.id)).collect(),
         ),
     };
-    end_dependents(server, whose).await;
+    end_dependents(server, ended).await;
 }
 
-/// Ends the jobs of ended access. If this fails, workers notice at the claim of a job, and at each
-/// heartbeat.
-async fn end_dependents(server: &Server, whose: EndedAccess) {
-    if let Err(error) = server.dependents().access_ended(whose).await {
+/// Stops the jobs that run with access that has ended. If this fails, workers notice at the claim
+/// of a job, and at each heartbeat.
+async fn end_dependents(server: &Server, ended: EndedAccess) {
+    if let Err(error) = server.dependents().access_ended(ended).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not end the jobs of revoked access; workers stop them at the next heartbeat"
@@ -240,7 +240,7 @@ async fn all(
 
 /// Which grants to revoke.
 enum Which<'a> {
-    Person(&'a UserId),
+    User(&'a UserId),
     Client(&'a ClientId),
     Grants(Box<UpdateMany<Entity>>),
 }
@@ -253,10 +253,10 @@ async fn revoke(
 ) -> Result<Vec<GrantId>, Failure> {
     let now = server.clock().now();
     let transaction = db::begin(server.db()).await?;
-    let mut person = None;
+    let mut ended_user = None;
     let revoked = match which {
-        Which::Person(user) => {
-            person = Some(user).filter(|_| reason.ends_all_access());
+        Which::User(user) => {
+            ended_user = Some(user).filter(|_| reason.ends_all_access());
             all_of(&transaction, now, user, reason).await?
         }
         Which::Client(client) => all_of_client(&transaction, now, client, reason).await?,
@@ -270,7 +270,7 @@ async fn revoke(
     if let Some(event) = event {
         event.log();
     }
-    tell(server, Ended { at: now, grants: &revoked, person }).await;
+    notify(server, Ended { at: now, grants: &revoked, user: ended_user }).await;
     Ok(revoked.iter().map(|it| it.id).collect())
 }
 
@@ -332,7 +332,7 @@ async fn grant_of_access_token(
         // A token without a grant was issued by an operator, and stays valid until it expires.
         Ok(claims) => Ok(claims.session_id.parse().ok()),
         Err(TokenError::Unavailable) => {
-            let failure = anyhow!("a token that was to be revoked could not be verified");
+            let failure = anyhow!("the token to revoke could not be verified");
             Err(Failure::Internal(failure).into())
         }
         Err(TokenError::Malformed | TokenError::Invalid(_) | TokenError::Expired) => Ok(None),

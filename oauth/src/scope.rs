@@ -20,12 +20,12 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope that allows no changes.
+    /// Creates a scope that allows no changes.
     pub const fn reads(name: &'static str, words: &'static str) -> Self {
         Self { name, words, writes: false, is_default: true }
     }
 
-    /// A scope that allows changes.
+    /// Creates a scope that allows changes.
     pub const fn writes(name: &'static str, words: &'static str) -> Self {
         Self { name, words, writes: true, is_default: true }
     }
@@ -57,7 +57,8 @@ impl ScopeList {
         self.collect(|scope| scope.is_default)
     }
 
-    /// Returns the default scopes that allow no changes: what a request without any known scope gets.
+    /// Returns the default scopes that allow no changes: what a request without any known scope
+    /// gets.
     pub fn default_request(self) -> Scopes {
         self.collect(|scope| scope.is_default && !scope.writes)
     }
@@ -92,7 +93,13 @@ impl ScopeList {
     }
 
     fn collect(self, filter: impl Fn(&Scope) -> bool) -> Scopes {
-        Scopes(self.0.iter().filter(|it| filter(it)).map(|it| it.name.to_owned()).collect())
+        Scopes(
+            self.0
+                .iter()
+                .filter(|scope| filter(scope))
+                .map(|scope| scope.name.to_owned())
+                .collect(),
+        )
     }
 }
 
@@ -102,7 +109,7 @@ pub struct Scopes(BTreeSet<String>);
 
 /// A `scope` parameter violates the grammar of RFC 6749, section 3.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("scope must be names separated by single spaces")]
+#[error("scope must be names separated by spaces")]
 pub struct MalformedScope;
 
 impl Scopes {
@@ -122,8 +129,8 @@ impl Scopes {
     }
 
     /// Returns whether all scopes of the set are in the other one, too.
-    pub fn is_subset(&self, of: &Self) -> bool {
-        self.0.is_subset(&of.0)
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
     }
 
     /// Returns the scopes in both sets.
@@ -157,10 +164,10 @@ impl Scopes {
 
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut gap = "";
+        let mut separator = "";
         for scope in self.iter() {
-            write!(f, "{gap}{scope}")?;
-            gap = " ";
+            write!(f, "{separator}{scope}")?;
+            separator = " ";
         }
         Ok(())
     }
@@ -211,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_gets_what_is_known_of_what_it_names() {
+    fn unknown_requested_scopes_are_ignored() {
         let both = EXAMPLE.all();
         for (text, expected) in [
             ("", Ok(Scopes::default())),
@@ -240,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_may_name_what_no_longer_exists() {
+    fn unknown_stored_scopes_are_ignored() {
         assert_eq!(EXAMPLE.known("notes:read notes:share openid"), EXAMPLE.default_request());
         assert_eq!(EXAMPLE.known("openid"), Scopes::default());
     }
@@ -253,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_the_same(scopes in scopes()) {
+        fn scopes_round_trip_as_text(scopes in scopes()) {
             prop_assert_eq!(EXAMPLE.parse(&scopes.to_string()), Ok(scopes.clone()));
             let json = serde_json::to_string(&scopes).unwrap();
             prop_assert_eq!(serde_json::from_str::<Scopes>(&json).unwrap(), scopes);

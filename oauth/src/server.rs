@@ -87,7 +87,7 @@ impl Stores {
         Self {
             pending: Arc::new(redis::Pending::new(connection.clone(), Arc::clone(clock))),
             limiter: Arc::new(redis::Limits::new(connection.clone(), Arc::clone(clock))),
-            documents: Arc::new(redis::KeptDocuments::new(connection.clone(), Arc::clone(clock))),
+            documents: Arc::new(redis::SharedDocuments::new(connection.clone(), Arc::clone(clock))),
         }
     }
 }
@@ -132,7 +132,7 @@ pub trait Dependents: Send + Sync {
 
     /// Stops jobs and other work that runs with access that has ended. Safe to repeat. The caller
     /// logs a failure; work that is still running is stopped at its next access check.
-    async fn access_ended(&self, whose: EndedAccess) -> Result<(), Failure>;
+    async fn access_ended(&self, ended: EndedAccess) -> Result<(), Failure>;
 }
 
 /// Dependencies of a [`Server`], besides its settings.

@@ -2,9 +2,9 @@
 //!
 //! Each call deletes at most [`BATCH`] rows in one statement and returns how many: repeat the call
 //! while it returns [`BATCH`]. Several workers may run it concurrently; on Postgres, rows that one
-//! worker has locked are skipped by the others, and on SQLite they take turns. Retention times are
-//! configured ([`crate::server::Settings`]), or constants next to the lifetime that they belong to,
-//! so that clean-up and validation use the same values.
+//! worker has locked are skipped by the others, and on SQLite they run one after the other.
+//! Retention times are configured ([`crate::server::Settings`]), or constants next to the lifetime
+//! that they belong to, so that clean-up and validation use the same values.
 
 use entity::{
     access_cutoffs, oauth_audit, oauth_clients, oauth_codes, oauth_grants, oauth_refresh_tokens,
@@ -41,8 +41,8 @@ pub async fn refresh_tokens(server: &Server) -> Result<u64, Failure> {
         .column(oauth_grants::Column::Id)
         .filter(long_ended(server))
         .into_query();
-    let theirs = Expr::col((Entity, Column::GrantId)).in_subquery(ended);
-    batch::<Entity>(server, Column::TokenHash, Condition::all().add(theirs)).await
+    let of_ended = Expr::col((Entity, Column::GrantId)).in_subquery(ended);
+    batch::<Entity>(server, Column::TokenHash, Condition::all().add(of_ended)).await
 }
 
 /// Deletes grants that ended `ENDED_GRANT_RETENTION` ago or more and have no refresh tokens left.
@@ -50,14 +50,14 @@ pub async fn grants(server: &Server) -> Result<u64, Failure> {
     use oauth_grants::{Column, Entity};
     use oauth_refresh_tokens as tokens;
 
-    let left = Query::select()
+    let remaining = Query::select()
         .expr(Expr::val(1))
         .from(tokens::Entity)
         .and_where(
             Expr::col((tokens::Entity, tokens::Column::GrantId)).equals((Entity, Column::Id)),
         )
         .take();
-    let which = long_ended(server).add(Expr::exists(left).not());
+    let which = long_ended(server).add(Expr::exists(remaining).not());
     batch::<Entity>(server, Column::Id, which).await
 }
 
@@ -107,7 +107,7 @@ pub async fn audit(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::Id, Condition::all().add(old)).await
 }
 
-/// The condition for grants that ended `ENDED_GRANT_RETENTION` ago or more, by expiry or
+/// Builds the condition for grants that ended `ENDED_GRANT_RETENTION` ago or more, by expiry or
 /// revocation.
 fn long_ended(server: &Server) -> Condition {
     let long_ago = server.clock().now() - server.settings().ended_grant_retention;
@@ -119,7 +119,7 @@ async fn batch<E: EntityTrait>(
     key: E::Column,
     which: Condition,
 ) -> Result<u64, Failure> {
-    let some = E::find()
+    let keys = E::find()
         .select_only()
         .column(key)
         .filter(which)
@@ -127,6 +127,6 @@ async fn batch<E: EntityTrait>(
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .into_query();
     let deleted =
-        E::delete_many().filter(Expr::col(key).in_subquery(some)).exec(server.db()).await?;
+        E::delete_many().filter(Expr::col(key).in_subquery(keys)).exec(server.db()).await?;
     Ok(deleted.rows_affected)
 }

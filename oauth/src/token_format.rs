@@ -118,8 +118,8 @@ impl<K: Kind> Plain<K> {
     }
 
     /// Returns whether a stored hash is the hash of this secret, in constant time.
-    pub fn matches(&self, kept: &Digest) -> bool {
-        self.hash().as_bytes().ct_eq(kept.as_bytes()).into()
+    pub fn matches(&self, stored: &Digest) -> bool {
+        self.hash().as_bytes().ct_eq(stored.as_bytes()).into()
     }
 
     fn of(text: String) -> Self {
@@ -184,11 +184,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_we_make_is_well_formed_and_never_the_same() {
-        let made: BTreeSet<String> =
+    fn generated_values_are_well_formed_and_unique() {
+        let generated: BTreeSet<String> =
             (0..100).map(|_| PlainCode::generate().expose().to_owned()).collect();
-        assert_eq!(made.len(), 100);
-        for text in &made {
+        assert_eq!(generated.len(), 100);
+        for text in &generated {
             assert_eq!(text.len(), LENGTH);
             assert!(PlainCode::parse(text).is_some());
             assert!(PlainToken::parse(text).is_none(), "a code is no token");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_recognised() {
+    fn malformed_values_are_refused() {
         let good = PlainToken::generate().expose().to_owned();
         let body = &good[..LENGTH - CHECKSUM_CHARS];
         let last = good.chars().last().unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_matches_its_secret_alone() {
+    fn a_hash_matches_only_its_secret() {
         let secret = PlainClientSecret::generate();
         assert!(secret.matches(&secret.clone().hash()));
         assert!(!secret.matches(&PlainClientSecret::generate().hash()));
@@ -250,7 +250,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_a_panic(text in "(mac_)?\\PC{0,80}") {
+        fn arbitrary_text_causes_no_panic(text in "(mac_)?\\PC{0,80}") {
             drop(PlainCode::parse(&text));
         }
     }

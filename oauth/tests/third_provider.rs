@@ -1,4 +1,5 @@
-//! An identity provider that the program does not know: the trait is all that it needs.
+//! Signs users in with an identity provider that the program does not contain, to test that a
+//! provider only has to implement the trait.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -49,8 +50,8 @@ use url::Url;
 
 const REDIRECT_URI: &str = "http://localhost/cb";
 
-/// The identity provider of a company. The code of a callback is the subject of a user, each of whom
-/// has the login `ada`.
+/// The identity provider of a company. The code of a callback is the subject of a user, each of
+/// whom has the login `ada`.
 #[derive(Debug)]
 struct Company {
     policy: AccessPolicy,
@@ -110,16 +111,16 @@ impl IdentityProvider for Company {
         Ok(Membership::Active)
     }
 
-    fn forget(&self, _token: &Secret) {
+    fn revoke_token(&self, _token: &Secret) {
         *self.revoked.lock().unwrap() += 1;
     }
 
     async fn check(&self) -> anyhow::Result<String> {
-        Ok("it is there".to_owned())
+        Ok("available".to_owned())
     }
 }
 
-/// Owns nothing.
+/// Dependents that own no data.
 struct NoDependents;
 
 #[async_trait]
@@ -130,7 +131,7 @@ impl Dependents for NoDependents {
 
     async fn account_deleted(&self, _user: &UserId) {}
 
-    async fn access_ended(&self, _whose: EndedAccess) -> Result<(), Failure> {
+    async fn access_ended(&self, _ended: EndedAccess) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -271,9 +272,9 @@ async fn its_users_sign_in_and_stay_connected() {
     let rotation =
         refresh::Rotation { token: token.expose(), scope: None, resource: &[], request: request() };
     assert!(refresh::rotate(server, &client, rotation).await.is_ok());
-    let of_another = UserId::new("github:1");
+    let github_user = UserId::new("github:1");
     let denied = PolicyDecision::Denied(DenialReason::SignInAgain);
-    assert_eq!(policy::recheck(server, &of_another).await, denied, "it is not configured");
+    assert_eq!(policy::recheck(server, &github_user).await, denied, "it is not configured");
 }
 
 #[tokio::test]
@@ -298,7 +299,7 @@ async fn its_logins_are_pinned_beside_those_of_another_provider() {
     assert!(world.sign_in("employee-7").await.is_ok());
     assert!(world.sign_in("employee-9").await.is_ok(), "listed by subject");
     let Err(CallbackError::Refused(refusal)) = world.sign_in("employee-8").await else {
-        panic!("another account with the login was let in");
+        panic!("another account with the login was admitted");
     };
     assert!(refusal.sentence.contains("belonged to another account"), "{}", refusal.sentence);
     assert_eq!(login_pins::Entity::find().count(db).await.unwrap(), 2);

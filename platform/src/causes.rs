@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_repeated_cause_is_omitted() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let error = DbErr::Conn(RuntimeErr::SqlxError(sqlx::Error::Io(refused).into()));
         let error = Err::<(), _>(error).context("could not connect to the database").unwrap_err();

@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_is_what_one_customer_has() {
+    fn an_address_is_reduced_to_its_network() {
         for (address, key) in [
             ("203.0.113.7", "203.0.113.7"),
             ("::ffff:203.0.113.7", "203.0.113.7"),

@@ -10,8 +10,8 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 
 /// A source of the current time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The current time in whole microseconds, the precision of Postgres, so that a time that was
-    /// stored and read back is equal.
+    /// Returns the current time in whole microseconds, the precision of Postgres, so that a time
+    /// that was stored and read back is equal.
     fn now(&self) -> DateTime<Utc>;
 }
 

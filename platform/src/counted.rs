@@ -1,6 +1,6 @@
 //! Numbers in sentences.
 
-/// Bytes of a megabyte, as people read it.
+/// The number of bytes in a megabyte.
 pub const MEGABYTE: u64 = 1_000_000;
 
 /// Formats a number with its noun: “1 note”, “2 notes”, “0 notes”.

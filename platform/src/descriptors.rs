@@ -2,10 +2,10 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Stands for no limit: more than this program ever uses.
+/// The number that represents no limit: more than this program ever uses.
 const UNLIMITED: usize = 1_048_576;
 
-/// The soft limit on open file descriptors of this process.
+/// Returns the soft limit on open file descriptors of this process.
 pub fn limit() -> usize {
     number(getrlimit(Resource::Nofile).current)
 }
@@ -15,12 +15,14 @@ pub fn limit() -> usize {
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
-        tracing::info!(limit = number(current), "Up to {} open files", number(current));
+        tracing::info!(limit = number(current), "The limit on open files is {}", number(current));
         return;
     }
     let (before, limit) = (number(current), number(maximum));
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => tracing::info!(before, limit, "Up to {limit} open files, raised from {before}"),
+        Ok(()) => {
+            tracing::info!(before, limit, "Raised the limit on open files from {before} to {limit}")
+        }
         Err(error) => tracing::warn!(
             %error, before, limit,
             "Could not raise the limit on open files from {before} to {limit}"

@@ -46,7 +46,7 @@ pub async fn within(
     }
 }
 
-/// How long work may continue after `shutdown`, so that there is time left for closing
+/// Returns how long work may continue after `shutdown`, so that there is time left for closing
 /// ([`CLOSING_SHARE`]).
 pub fn work_limit(limit: Duration) -> Duration {
     limit.saturating_sub(limit / CLOSING_SHARE)

@@ -13,7 +13,7 @@
 //! Through a proxy ([`crate::proxies`]), the proxy resolves the name and connects. What remains of
 //! the protection: the URL is checked as before; a name that this server can resolve as well must
 //! not have an address that is not public; the tunnel leads to port 443, and nothing is read before
-//! a certificate for the name has been verified; and the person who caused the request does not
+//! a certificate for the name has been verified; and the user who caused the request does not
 //! learn how far the proxy got. A name that this server cannot resolve, as in a closed network, is
 //! left to the proxy, which must therefore refuse addresses of the internal network.
 
@@ -36,7 +36,7 @@ use url::Url;
 
 use crate::{
     non_public_ip::{self, public_host},
-    outgoing::{self, Answered, direct},
+    outgoing::{self, Answered, direct_client_builder},
     proxies::{Proxies, ProxyUrl},
 };
 
@@ -44,7 +44,7 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The limit on a DNS lookup. Shorter than [`CONNECT_TIMEOUT`], so that a name server that does not
-/// answer, as in a closed network, can be told from a site that does not answer.
+/// answer, as in a closed network, can be distinguished from a site that does not answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The port of https.
@@ -60,11 +60,11 @@ const MAX_ADDRESS_BYTES: usize = 2_048;
 /// replace that check.
 #[async_trait]
 pub trait Resolver: Send + Sync + fmt::Debug {
-    /// All addresses of a name.
+    /// Returns all addresses of a name.
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 
-    /// The socket address to connect to for an address that has passed the check. Tests override
-    /// this to connect to their own server.
+    /// Returns the socket address to connect to for an address that has passed the check. Tests
+    /// override this to connect to their own server.
     fn route(&self, checked: IpAddr) -> SocketAddr {
         SocketAddr::new(checked, HTTPS)
     }
@@ -97,14 +97,14 @@ pub enum NotAnAddress {
     #[error("it is not an https:// URL")]
     NotHttps,
     /// Contains `user:password@`.
-    #[error("it holds a user name")]
+    #[error("it contains a user name")]
     UserInfo,
     /// Contains a port other than 443.
-    #[error("it names a port")]
+    #[error("it contains a port")]
     Port,
     /// The host is an IP address, a name that only a local network knows, or the name of this
     /// server.
-    #[error("its host is not a public host name of somebody else")]
+    #[error("its host is not a public host name, or is this server")]
     Host,
 }
 
@@ -136,12 +136,12 @@ impl Address {
         Ok(Self(url))
     }
 
-    /// The host of the URL.
+    /// Returns the host of the URL.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// The URL as it is sent.
+    /// Returns the URL as it is sent.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -155,36 +155,36 @@ pub enum FetchError {
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
     /// The status is not 200; includes redirects.
-    #[error("the site answers {0} instead of 200 OK")]
+    #[error("the site responded with {0} instead of 200 OK")]
     Status(StatusCode),
     /// The body exceeds the size limit.
-    #[error("it is too large")]
+    #[error("the document is too large")]
     TooLarge,
     /// This server cannot fetch any document.
-    #[error("it cannot be fetched at the moment")]
-    Ours,
+    #[error("this server cannot fetch documents at the moment")]
+    Unavailable,
 }
 
 /// The step at which a site was not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
     /// The name has no address, or one that is not public; the error does not reveal which.
-    #[error("it finds no public address for this name (DNS)")]
+    #[error("there is no public address for this name (DNS)")]
     Name,
     /// No TCP connection.
-    #[error("it gets no connection to the site")]
+    #[error("no connection to the site")]
     Connection,
     /// No TLS: most likely a certificate that is not trusted.
     #[error("the site's certificate or encryption cannot be trusted (TLS)")]
     Tls,
     /// The time limit was exceeded.
-    #[error("the site does not answer in time")]
+    #[error("the site did not respond in time")]
     TimedOut,
     /// The proxy, or the network behind it; the error does not reveal which.
-    #[error("its proxy does not get it there")]
+    #[error("the proxy could not reach the site")]
     Proxy,
     /// The connection was lost before the response was complete.
-    #[error("the connection breaks off")]
+    #[error("the connection was lost")]
     BrokenOff,
 }
 
@@ -201,15 +201,15 @@ impl Unreachable {
     }
 }
 
-/// Whether an error comes from TLS. Searches the chain of sources, including errors wrapped in an
-/// I/O error.
+/// Returns whether an error comes from TLS. Searches the chain of sources, including errors wrapped
+/// in an I/O error.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let wraps_tls = wrapped.is_some_and(|it| {
-            let it: &(dyn Error + 'static) = it;
-            it.is::<rustls::Error>() || is_tls(it)
+        let wraps_tls = wrapped.is_some_and(|inner| {
+            let inner: &(dyn Error + 'static) = inner;
+            inner.is::<rustls::Error>() || is_tls(inner)
         });
         if error.is::<rustls::Error>() || wraps_tls {
             return true;
@@ -275,7 +275,7 @@ impl Fetcher {
     /// Requests a document. The URL must have been checked: by [`Address`], or by a type of its
     /// own.
     pub async fn get(&self, url: &str, bounds: Bounds) -> Result<Answer, FetchError> {
-        let url = Url::parse(url).map_err(|_checked_before| FetchError::Ours)?;
+        let url = Url::parse(url).map_err(|_checked_before| FetchError::Unavailable)?;
         let proxy = self.proxies.for_url(&url);
         let began = Instant::now();
         if proxy.is_some() {
@@ -306,7 +306,7 @@ impl Fetcher {
         let looking = self.resolver.lookup(host);
         match tokio::time::timeout(LOOKUP_TIMEOUT, looking).await {
             Ok(Ok(addresses)) if non_public(host, &addresses) => Err(Unreachable::Name.into()),
-            // A name that this server cannot resolve is left to the proxy.
+            // A name that this server cannot resolve is resolved by the proxy.
             Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
         }
     }
@@ -316,16 +316,18 @@ impl Fetcher {
         http.get_or_init(|| self.make_http(proxy).map_err(|error| format!("{error:#}")))
             .as_ref()
             .map_err(|error| {
-                tracing::error!("Could not create the HTTP client for fetching documents: {error}");
-                FetchError::Ours
+                tracing::error!(%error, "Could not create the HTTP client for fetching documents");
+                FetchError::Unavailable
             })
     }
 
     fn make_http(&self, proxy: Option<&ProxyUrl>) -> anyhow::Result<reqwest::Client> {
         let builder = match proxy {
             // The only name that is resolved here is that of the proxy, which the operator chose.
-            Some(proxy) => proxy.apply_to_all(direct())?,
-            None => direct().dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver)))),
+            Some(proxy) => proxy.apply_to_all(direct_client_builder())?,
+            None => {
+                direct_client_builder().dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver))))
+            }
         };
         let mut builder = builder
             .https_only(true)
@@ -347,7 +349,7 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Answer {
-    /// The headers of the response.
+    /// Returns the headers of the response.
     pub fn headers(&self) -> &HeaderMap {
         self.answered.headers()
     }
@@ -389,9 +391,11 @@ struct NotPublic;
 #[error("the name server does not answer within {LOOKUP_TIMEOUT:?}")]
 struct NoAnswer;
 
-/// Whether one of the addresses of a host is not public.
+/// Returns whether one of the addresses of a host is not public.
 fn non_public(host: &str, addresses: &[IpAddr]) -> bool {
-    let found = addresses.iter().find_map(|it| non_public_ip::meaning(*it).map(|why| (it, why)));
+    let found = addresses
+        .iter()
+        .find_map(|address| non_public_ip::meaning(*address).map(|meaning| (address, meaning)));
     if let Some((address, meaning)) = found {
         tracing::info!(
             host, %address, meaning,
@@ -424,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_ever_looked_up() {
+    fn other_urls_are_refused() {
         use NotAnAddress as E;
         for (bad, error) in [
             ("", E::NotHttps),
@@ -453,7 +457,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_is_https_at_a_name(text in "(https://)?[ -~]{0,40}") {
+        fn an_accepted_url_is_https_at_a_host_name(text in "(https://)?[ -~]{0,40}") {
             if let Ok(Address(url)) = parse(&text) {
                 prop_assert_eq!(url.scheme(), "https");
                 prop_assert_eq!(url.port_or_known_default(), Some(443));

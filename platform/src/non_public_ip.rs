@@ -54,7 +54,7 @@ const IPV6: [(Ipv6Addr, u32, &str); 6] = [
 /// IPv4 address.
 const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// Why an address is not public, such as `loopback`. `None`: it is globally reachable.
+/// Returns why an address is not public, such as `loopback`. `None`: it is globally reachable.
 pub fn meaning(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => IPV4
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_inside_are_special() {
+    fn non_public_addresses_have_a_meaning() {
         for special in [
             "0.0.0.0",
             "0.1.2.3",
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_the_internet_are_not() {
+    fn public_addresses_have_no_meaning() {
         for ordinary in [
             "1.1.1.1",
             "8.8.8.8",
@@ -207,7 +207,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn we_are_at_least_as_strict_as_the_standard_library(bits: u32) {
+        fn at_least_as_strict_as_the_standard_library(bits: u32) {
             let address = Ipv4Addr::from_bits(bits);
             let inside = address.is_private()
                 || address.is_loopback()
@@ -220,7 +220,7 @@ mod tests {
         }
 
         #[test]
-        fn no_wrapping_makes_an_inner_address_ordinary(inner: u32) {
+        fn embedding_never_makes_an_address_public(inner: u32) {
             let inner = Ipv4Addr::from_bits(inner);
             let [a, b, c, d] = inner.octets();
             let pair = |one, two| u16::from_be_bytes([one, two]);

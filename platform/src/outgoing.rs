@@ -6,14 +6,14 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use crate::proxies::Proxies;
 
-/// A client builder without redirects, retries and `Referer`, and with no proxies but those of the
-/// configuration.
-pub fn careful(proxies: &Proxies) -> reqwest::Result<reqwest::ClientBuilder> {
-    proxies.apply(direct())
+/// Creates a client builder without redirects, retries and `Referer`, and with no other proxies
+/// than the configured ones.
+pub fn client_builder(proxies: &Proxies) -> reqwest::Result<reqwest::ClientBuilder> {
+    proxies.apply(direct_client_builder())
 }
 
-/// A client builder as [`careful`] returns it, but without any proxy.
-pub fn direct() -> reqwest::ClientBuilder {
+/// Creates a client builder like [`client_builder`], but without any proxy.
+pub fn direct_client_builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -45,28 +45,28 @@ pub async fn send(request: RequestBuilder) -> reqwest::Result<Answered> {
 }
 
 impl Answered {
-    /// The status of the response.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// The headers of the response.
+    /// Returns the headers of the response.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// Reads the whole body. `Ok(None)`: it is larger than `most` bytes.
-    pub async fn body(self, most: usize) -> reqwest::Result<Option<Vec<u8>>> {
+    /// Reads the whole body. `Ok(None)`: it is larger than `max_bytes` bytes.
+    pub async fn body(self, max_bytes: usize) -> reqwest::Result<Option<Vec<u8>>> {
         let Self { mut response, span } = self;
-        let read = bounded(&mut response, most).instrument(span.clone()).await;
+        let read = bounded(&mut response, max_bytes).instrument(span.clone()).await;
         read.inspect_err(|error| broken(&span, error))
     }
 }
 
-async fn bounded(response: &mut Response, most: usize) -> reqwest::Result<Option<Vec<u8>>> {
+async fn bounded(response: &mut Response, max_bytes: usize) -> reqwest::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > most {
+        if body.len() + chunk.len() > max_bytes {
             return Ok(None);
         }
         body.extend_from_slice(&chunk);
@@ -74,7 +74,7 @@ async fn bounded(response: &mut Response, most: usize) -> reqwest::Result<Option
     Ok(Some(body))
 }
 
-/// The span of a request. Of the URL it contains only the host and port: a path may name an
+/// Creates the span of a request. Of the URL it contains only the host and port: a path may name an
 /// organization, and a query may contain anything.
 fn traced(request: &Request) -> Span {
     info_span!(

@@ -12,7 +12,7 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)?;
-    close_directory(path);
+    restrict_directory(path);
     Ok(())
 }
 
@@ -26,35 +26,35 @@ pub fn create_file(path: &Path) -> io::Result<()> {
     if !path.exists() {
         options.open(path)?;
     }
-    close(path, 0o600);
+    restrict(path, 0o600);
     Ok(())
 }
 
 #[cfg(unix)]
-fn close_directory(path: &Path) {
+fn restrict_directory(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
 
     const STICKY: u32 = 0o1000;
     let is_shared = fs::metadata(path).is_ok_and(|it| it.permissions().mode() & STICKY != 0);
     let canonical = fs::canonicalize(path).ok();
-    let is_working_directory = canonical.is_some_and(|it| {
-        it.parent().is_none() || fs::canonicalize(".").is_ok_and(|here| here == it)
+    let is_working_directory = canonical.is_some_and(|path| {
+        path.parent().is_none() || fs::canonicalize(".").is_ok_and(|here| here == path)
     });
     if !is_shared && !is_working_directory {
-        close(path, 0o700);
+        restrict(path, 0o700);
     }
 }
 
 #[cfg(not(unix))]
-fn close_directory(_path: &Path) {}
+fn restrict_directory(_path: &Path) {}
 
 /// Removes the permissions of group and others. A file of another owner cannot be changed; that is
 /// logged.
 #[cfg(unix)]
-fn close(path: &Path, mode: u32) {
+fn restrict(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let is_open = |it: &fs::Metadata| it.permissions().mode() & 0o077 != 0;
+    let is_open = |metadata: &fs::Metadata| metadata.permissions().mode() & 0o077 != 0;
     if fs::metadata(path).is_ok_and(|it| is_open(&it))
         && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode))
     {
@@ -67,7 +67,7 @@ fn close(path: &Path, mode: u32) {
 }
 
 #[cfg(not(unix))]
-fn close(_path: &Path, _mode: u32) {}
+fn restrict(_path: &Path, _mode: u32) {}
 
 #[cfg(all(test, unix))]
 mod tests {
@@ -76,11 +76,11 @@ mod tests {
     use super::*;
 
     fn mode(path: &Path) -> u32 {
-        fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+        fs::metadata(path).expect("the file exists").permissions().mode() & 0o777
     }
 
     #[test]
-    fn what_is_created_or_found_is_closed_to_others() {
+    fn new_and_existing_files_are_private() {
         let folder = tempfile::TempDir::new().unwrap();
         let (new, old) = (folder.path().join("a/new"), folder.path().join("old"));
         fs::create_dir(&old).unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_everybody_stays_as_it_is() {
+    fn a_shared_directory_is_not_restricted() {
         let folder = tempfile::TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
         create_directory(folder.path()).unwrap();

@@ -22,8 +22,8 @@ struct Inner {
     http: Option<ProxyUrl>,
     /// Hosts that are reached without a proxy, in the format of `NO_PROXY`.
     except: String,
-    /// Decides for a URL as the HTTP client does: it is built from the same texts and follows the
-    /// same rules.
+    /// Decides whether a URL uses a proxy, as the HTTP client does: it is built from the same texts
+    /// and follows the same rules.
     matcher: Matcher,
 }
 
@@ -46,7 +46,7 @@ impl Proxies {
         Self(Some(Arc::new(Inner { https, http, except, matcher })))
     }
 
-    /// The proxy for a request to this URL. `None`: the request is sent directly.
+    /// Returns the proxy for a request to this URL. `None`: the request is sent directly.
     pub fn for_url(&self, url: &Url) -> Option<&ProxyUrl> {
         let inner = self.0.as_deref()?;
         inner.matcher.intercept(&url.as_str().parse().ok()?)?;
@@ -109,7 +109,7 @@ fn exceptions(text: &str) -> String {
 }
 
 impl fmt::Display for ProxyUrl {
-    /// The URL without the credentials.
+    /// Writes the URL without the credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.0.port_or_known_default().unwrap_or_default();
         write!(f, "{}://{}:{port}", self.0.scheme(), self.0.host_str().unwrap_or_default())
@@ -123,7 +123,7 @@ impl fmt::Debug for ProxyUrl {
 }
 
 impl fmt::Display for Proxies {
-    /// A phrase for the output of `check`: which URLs go through which proxy.
+    /// Writes a phrase for the output of `check`: which URLs go through which proxy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(inner) = self.0.as_deref() else {
             return f.write_str("directly, without a proxy");
@@ -135,7 +135,7 @@ impl fmt::Display for Proxies {
                 None => format!("{scheme} directly"),
             });
         }
-        write!(f, "{}, but for {}", parts.join(", "), inner.except)
+        write!(f, "{}, except {}", parts.join(", "), inner.except)
     }
 }
 
@@ -186,8 +186,9 @@ pub mod fake {
         (Proxies::new(None, Some(ProxyUrl::parse(&url).expect("a fake proxy works")), ""), head)
     }
 
-    /// Whether the head of a request has this request line and the credentials of the proxy.
-    pub fn came_for(head: &str, request_line: &str) -> bool {
+    /// Returns whether the head of a request has this request line and the credentials of the
+    /// proxy.
+    pub fn is_request(head: &str, request_line: &str) -> bool {
         let head = head.to_ascii_lowercase();
         head.starts_with(&request_line.to_ascii_lowercase())
             && head.contains("proxy-authorization: basic bwu6ahvudgvymg==")
@@ -203,7 +204,7 @@ mod tests {
         Proxies::new(proxy(https), proxy(http), except)
     }
 
-    fn way(proxies: &Proxies, url: &str) -> String {
+    fn route(proxies: &Proxies, url: &str) -> String {
         let url = Url::parse(url).unwrap();
         proxies.for_url(&url).map_or("direct".to_owned(), ToString::to_string)
     }
@@ -219,12 +220,12 @@ mod tests {
             ("http://127.8.9.1/", "direct"),
             ("https://[::1]:8443/", "direct"),
         ] {
-            assert_eq!(way(&both, url), expected, "{url}");
+            assert_eq!(route(&both, url), expected, "{url}");
         }
         let one = proxies("one:3128", "", "");
-        assert_eq!(way(&one, "https://github.com/"), "http://one:3128");
-        assert_eq!(way(&one, "http://collector.example.com/"), "direct");
-        assert_eq!(way(&Proxies::default(), "https://github.com/"), "direct");
+        assert_eq!(route(&one, "https://github.com/"), "http://one:3128");
+        assert_eq!(route(&one, "http://collector.example.com/"), "direct");
+        assert_eq!(route(&Proxies::default(), "https://github.com/"), "direct");
     }
 
     #[test]
@@ -243,9 +244,9 @@ mod tests {
             ("https://11.1.2.3/", false),
             ("https://[fd00::1]/", true),
         ] {
-            assert_eq!(way(&some, url) == "direct", is_direct, "{url}");
+            assert_eq!(route(&some, url) == "direct", is_direct, "{url}");
         }
-        assert_eq!(way(&proxies("http://one:3128", "", "*"), "https://example.com/"), "direct");
+        assert_eq!(route(&proxies("http://one:3128", "", "*"), "https://example.com/"), "direct");
     }
 
     #[test]

@@ -29,22 +29,22 @@ impl PublicUrl {
         Ok(Self { origin: url.origin().ascii_serialization(), loopback })
     }
 
-    /// The URL of a server that only this machine can reach.
+    /// Returns the URL of a server that only this machine can reach.
     pub fn on_loopback(port: u16) -> Self {
         Self { origin: format!("http://127.0.0.1:{port}"), loopback: true }
     }
 
-    /// The URL itself, which is also the OAuth issuer.
+    /// Returns the URL, which is also the OAuth issuer.
     pub fn as_str(&self) -> &str {
         &self.origin
     }
 
-    /// The origin, as a browser sends it.
+    /// Returns the origin, as a browser sends it.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The host, without a port.
+    /// Returns the host, without a port.
     pub fn host(&self) -> &str {
         let authority = self.origin.split_once("://").map_or("", |(_, authority)| authority);
         match authority.rsplit_once(':') {
@@ -55,12 +55,12 @@ impl PublicUrl {
         }
     }
 
-    /// The MCP endpoint, which is also the audience of access tokens.
+    /// Returns the URL of the MCP endpoint, which is also the audience of access tokens.
     pub fn mcp(&self) -> String {
         format!("{}/mcp", self.origin)
     }
 
-    /// Whether only this machine can reach it.
+    /// Returns whether only this machine can reach it.
     pub fn is_loopback(&self) -> bool {
         self.loopback
     }
@@ -77,7 +77,7 @@ pub fn origin(text: &str) -> Result<Url, String> {
     let expected = "must be a scheme and a host such as https://mcp.example.com";
     let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("{expected}: the scheme has to be https or http"));
+        return Err(format!("{expected}: the scheme must be https or http"));
     }
     // The error does not repeat a user name or password.
     let bare = url.username().is_empty()

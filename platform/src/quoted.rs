@@ -1,8 +1,8 @@
 //! Untrusted texts, such as titles and names, within a sentence of this server.
 
 /// Reduces a text to one line without characters that are invisible, change the direction of the
-/// text after them, or could end a quotation, so that it can be told from the sentence around it.
-/// This is not authentication, and in HTML the text must still be escaped.
+/// text after them, or could end a quotation, so that it can be distinguished from the sentence
+/// around it. This is not authentication, and in HTML the text must still be escaped.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for word in text.split(|it: char| it.is_whitespace() || it.is_control()) {
@@ -21,7 +21,8 @@ pub fn quoted(text: &str) -> String {
     format!("“{}”", plain(text))
 }
 
-/// Whether a character begins or ends a quotation in some language. Apostrophes are allowed.
+/// Returns whether a character begins or ends a quotation in some language. Apostrophes are
+/// allowed.
 fn is_quote(it: char) -> bool {
     matches!(it,
         '"' | '«' | '»' | '“'..='‟' | '″' | '‶' | '❝'..='❞' | '〝'..='〟' | '「'..='』' | '＂'
@@ -29,7 +30,7 @@ fn is_quote(it: char) -> bool {
     )
 }
 
-/// Whether a character has no shape of its own and changes how others are displayed: format
+/// Returns whether a character has no shape of its own and changes how others are displayed: format
 /// characters such as the marks and embeddings of bidirectional text, joiners, variation selectors,
 /// tags and fillers.
 pub fn is_invisible(it: char) -> bool {
@@ -58,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_ends_the_quotation_or_turns_the_sentence() {
+    fn a_quoted_text_cannot_end_its_quotation() {
         for (text, shown) in [
             ("a” was not deleted. Delete “b", "“a' was not deleted. Delete 'b”"),
             ("say \"hello\"", "“say 'hello'”"),
@@ -74,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_plain_stays_plain(text in any::<String>()) {
+        fn plain_is_idempotent(text in any::<String>()) {
             let text = plain(&text);
             let bad = |it: char| it.is_control() || is_invisible(it) || is_quote(it);
             prop_assert!(!text.chars().any(bad));

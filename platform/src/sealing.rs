@@ -16,7 +16,7 @@ const NONCE: usize = 24;
 
 /// The sealed value is damaged, or was sealed with another key or for another purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is damaged, or was sealed for something else")]
+#[error("it is damaged, or was encrypted for another purpose")]
 pub struct Damaged;
 
 /// A key that seals and opens values.

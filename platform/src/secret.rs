@@ -17,7 +17,7 @@ impl Secret {
         Self(secret.into())
     }
 
-    /// The secret itself. Search for calls of this method to find every use of a plain secret.
+    /// Returns the secret. Search for calls of this method to find every use of a plain secret.
     pub fn expose(&self) -> &str {
         &self.0
     }

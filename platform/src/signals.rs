@@ -1,8 +1,8 @@
 //! Publishes signals to other instances after a commit.
 //!
-//! Best effort: the change itself is committed, and a client that misses the signal polls sooner or
-//! later. A failure is therefore logged and not returned, and a slow bus delays the caller by at
-//! most [`PUBLISH_TIMEOUT`].
+//! Best effort: the change itself is committed, and a client that misses the signal sees the change
+//! at its next poll. A failure is therefore logged and not returned, and a slow bus delays the
+//! caller by at most [`PUBLISH_TIMEOUT`].
 
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub async fn publish(bus: &dyn Bus, signals: Vec<Signal>) {
                 "Could not publish signals; clients see the change when they poll"
             );
         }
-        Err(_) => tracing::warn!("Could not publish signals within {PUBLISH_TIMEOUT:?}"),
+        Err(_) => tracing::warn!(
+            "Could not publish signals within {PUBLISH_TIMEOUT:?}; clients see the change when they poll"
+        ),
     }
 }

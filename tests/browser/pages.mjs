@@ -103,7 +103,7 @@ const embedded = {
     async 'the home page of one’s own machine says how to connect'({ origin, person }) {
         const page = await home(origin, await person('nobody'));
         const text = await page.locator('main').innerText();
-        assert.ok(text.includes('you say whose notes it may see'), text);
+        assert.ok(text.includes('you enter the name of the user whose notes it gets'), text);
         assert.ok(text.includes('mcp-remote'), text);
         await look(page, 'home-embedded');
     },

@@ -116,7 +116,7 @@ async fn check_says_what_it_found_and_starts_nothing() {
         (
             &[][..],
             &[
-                "everybody with a GitHub account may sign in",
+                "everyone with a GitHub account may sign in",
                 "requests         to other servers go directly",
                 "are fetched from the addresses",
             ][..],

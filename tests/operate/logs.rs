@@ -445,7 +445,7 @@ async fn a_panic_is_in_the_log_with_its_back_trace_and_the_client_learns_nothing
     let panic =
         lines.iter().find(|it| it.get("backtrace").is_some()).expect("the panic is in the log");
     assert_eq!(panic["span"]["request_id"], "the-one-that-panics", "{panic}");
-    assert_eq!(panic["message"], "A panic, which is a defect: the fixture panics");
+    assert_eq!(panic["message"], "Panic: the fixture panics");
     assert!(panic["location"].as_str().unwrap().contains("fixtures"), "{panic}");
     let way = panic["backtrace"].as_str().unwrap();
     assert!(way.contains("Panic") && way.lines().count() > 10, "{way}");

@@ -187,7 +187,11 @@ async fn the_database_file_is_for_its_owner_alone() {
 async fn probes_are_answered_when_clients_use_up_the_open_files() {
     let folder = tempfile::tempdir().unwrap();
     let (program, port) = serving_after(&folder, "ulimit -S -n 300; ulimit -H -n 400").await;
-    assert!(program.log().contains("Up to 400 open files, raised from 300"), "{}", program.log());
+    assert!(
+        program.log().contains("Raised the limit on open files from 300 to 400"),
+        "{}",
+        program.log()
+    );
     // Each holds a connection with half a request.
     let mut held = Vec::new();
     for _ in 0..500 {

@@ -142,7 +142,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 
 async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
     metrics::start();
-    tokio::spawn(metrics::keep_tidy());
+    tokio::spawn(metrics::run_upkeep_loop());
     let Some(connected) = shutdown.run_until_cancelled(connect(config)).await else {
         return Ok(());
     };

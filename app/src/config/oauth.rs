@@ -96,7 +96,7 @@ fn access_policy(reader: &mut Reader<'_>) -> AccessPolicy {
         org: reader.parse(ALLOWED_GITHUB_ORG, github::parse_org),
     };
     if policy.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
-        let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, github::names_no_one());
+        let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, github::empty_list_error());
         reader.problems.push(problem);
     }
     policy

@@ -334,7 +334,7 @@ async fn only_active_members_come_in() {
 
     for (reply, word) in [
         (state("pending"), "invited"),
-        (Reply::json(404, &json!({})), "members of the organisation"),
+        (Reply::json(404, &json!({})), "members of the organization"),
         (Reply::json(403, &json!({})), "approve"),
         (Reply::json(401, &json!({})), "Sign in again"),
     ] {

@@ -223,7 +223,8 @@ async fn write_batch(
     let (db, quota) = (state.db_for(call.user()).in_job(), state.quota());
     let mut limit = BATCH_NOTES;
     let (transaction, result) = loop {
-        let transaction = db::begin_patiently(&db).await.map_err(|error| failed(error.into()))?;
+        let transaction =
+            db::begin_long_running(&db).await.map_err(|error| failed(error.into()))?;
         let now = state.clock().now();
         let result =
             import.write(&transaction, now, checkpoint.next, limit, checkpoint.conflict).await;
@@ -314,7 +315,7 @@ async fn fetch(call: &Call, state: &State, url: &str) -> Result<Vec<u8>, ToolErr
     }
     let host = address.host();
     let fetch_error = |error: FetchError| match error {
-        FetchError::Ours => ToolError::Unavailable(
+        FetchError::Unavailable => ToolError::Unavailable(
             "Documents temporarily cannot be fetched. Pass the document itself in `text`.".into(),
         ),
         FetchError::Unreachable(why) => failure(format!(

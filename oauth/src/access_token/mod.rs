@@ -33,11 +33,11 @@ const SIGNATURE_BYTES: usize = 64;
 
 /// How long verified claims are cached. Expiry, revocation and the trust in the key are still
 /// checked at each use.
-const REMEMBERED: Duration = Duration::from_mins(1);
+const CACHE_TTL: Duration = Duration::from_mins(1);
 
 /// The maximum number of verified tokens in the cache, of about 500 bytes each. A token that does
 /// not fit is verified again at each use.
-const MAX_REMEMBERED: u64 = 10_000;
+const MAX_CACHED: u64 = 10_000;
 
 /// The media type of access tokens, with and without the prefix that RFC 7515 allows to omit.
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
@@ -162,10 +162,7 @@ impl AccessTokens {
             keys,
             revoked,
             clock,
-            verified: Cache::builder()
-                .max_capacity(MAX_REMEMBERED)
-                .time_to_live(REMEMBERED)
-                .build(),
+            verified: Cache::builder().max_capacity(MAX_CACHED).time_to_live(CACHE_TTL).build(),
         }
     }
 
@@ -230,7 +227,7 @@ impl AccessTokens {
             Ok(Some(Denied::GrantRevoked)) => Err(TokenError::Invalid("it was revoked")),
             Ok(Some(Denied::KeyRevoked)) => Err(TokenError::Invalid("its key was revoked")),
             Ok(Some(Denied::Blocked | Denied::CutOff)) => {
-                Err(TokenError::Invalid("its person was shut out"))
+                Err(TokenError::Invalid("its user was blocked, or their access was ended"))
             }
             Err(error) => {
                 tracing::warn!(
@@ -258,7 +255,7 @@ impl AccessTokens {
 
     fn check_claims(&self, claims: WireClaims, kid: Kid) -> Result<Claims, TokenError> {
         if claims.iss != *self.issuer {
-            return Err(TokenError::Invalid("another issuer made it"));
+            return Err(TokenError::Invalid("it is from another issuer"));
         }
         let (Audience::One(audience) | Audience::Array([audience])) = &claims.aud;
         if *audience != *self.audience {
@@ -284,14 +281,14 @@ impl AccessTokens {
 
     fn check_times(&self, iat: i64, exp: i64, nbf: Option<i64>) -> Result<(), TokenError> {
         let now = self.clock.now().timestamp();
-        let lives_too_long = match exp.checked_sub(iat) {
-            Some(life) => life > i64::try_from(MAX_TTL.as_secs()).unwrap_or(i64::MAX),
+        let lifetime_is_too_long = match exp.checked_sub(iat) {
+            Some(lifetime) => lifetime > i64::try_from(MAX_TTL.as_secs()).unwrap_or(i64::MAX),
             None => true,
         };
         if iat > now + LEEWAY || nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
-            Err(TokenError::Invalid("it is from the future"))
-        } else if exp <= iat || lives_too_long {
-            Err(TokenError::Invalid("its life is not one that we give"))
+            Err(TokenError::Invalid("it was issued in the future, or is not valid yet"))
+        } else if exp <= iat || lifetime_is_too_long {
+            Err(TokenError::Invalid("its lifetime is not positive, or longer than the maximum"))
         } else if exp <= now - LEEWAY {
             Err(TokenError::Expired)
         } else {
@@ -338,8 +335,8 @@ impl Minter {
     }
 }
 
-/// The header, without any other member: tokens of this server have no other, so `crit`, `jwk`,
-/// `jku`, `x5u`, `b64` and future members need no rules of their own.
+/// The header. Tokens of this server have no other member, so all others are refused: `crit`,
+/// `jwk`, `jku`, `x5u`, `b64` and future ones need no separate rules.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WireHeader {
@@ -387,15 +384,15 @@ impl<'a> Parts<'a> {
     fn split(token: &'a str) -> Option<Self> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
-        let three = !claims.contains('.');
-        three.then_some(Self { header, claims, signature, signed })
+        let has_three_parts = !claims.contains('.');
+        has_three_parts.then_some(Self { header, claims, signature, signed })
     }
 
     /// Returns the key id, after a check that the header has the form that this server writes.
     fn header(&self) -> Result<Kid, TokenError> {
         let header: WireHeader = json(self.header)?;
         if header.alg != ALGORITHM {
-            return Err(TokenError::Invalid("its algorithm is not ours"));
+            return Err(TokenError::Invalid("its algorithm is not ES256"));
         }
         if !TYPES.iter().any(|it| header.typ.eq_ignore_ascii_case(it)) {
             return Err(TokenError::Invalid("it is not an access token"));
@@ -405,18 +402,18 @@ impl<'a> Parts<'a> {
 
     fn check_signature(&self, key: &DecodingKey) -> Result<(), TokenError> {
         let bytes = URL_SAFE_NO_PAD.decode(self.signature).unwrap_or_default();
-        let right = bytes.len() == SIGNATURE_BYTES
+        let is_valid = bytes.len() == SIGNATURE_BYTES
             && crypto::verify(self.signature, self.signed.as_bytes(), key, JWT_ALGORITHM)
                 .unwrap_or(false);
-        if right { Ok(()) } else { Err(TokenError::Invalid("its signature is wrong")) }
+        if is_valid { Ok(()) } else { Err(TokenError::Invalid("its signature is invalid")) }
     }
 }
 
-/// Decodes one part of a token. The error has no details, because they would not help a
+/// Decodes one part of a token as JSON. The error has no details, because they would not help a
 /// well-behaved client.
 fn json<T: DeserializeOwned>(part: &str) -> Result<T, TokenError> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_not_base64| TokenError::Malformed)?;
-    mcp::json::from_slice(&bytes).map_err(|_not_ours| TokenError::Malformed)
+    mcp::json::from_slice(&bytes).map_err(|_details| TokenError::Malformed)
 }
 
 fn sign(

@@ -88,7 +88,7 @@ fn with(mut json: Value, member: &str, value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_was_minted_is_verified() {
+async fn a_minted_token_is_verified() {
     let forge = Forge::new().await;
     let token = forge.tokens.mint(new_token()).await.unwrap();
     for _ in 0..2 {
@@ -105,7 +105,7 @@ async fn what_was_minted_is_verified() {
 }
 
 #[tokio::test]
-async fn a_token_expires_also_when_it_is_remembered() {
+async fn a_cached_token_expires() {
     let forge = Forge::new().await;
     let token = forge.tokens.mint(new_token()).await.unwrap();
     let unseen = forge.tokens.mint(new_token()).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_token_expires_also_when_it_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_life_is_cut_to_the_longest_that_is_accepted() {
+async fn a_lifetime_is_limited_to_the_maximum() {
     let forge = Forge::new().await;
     let new = NewToken { ttl: Some(Duration::from_hours(1000)), ..new_token() };
     let token = forge.tokens.mint(new).await.unwrap();
@@ -128,14 +128,17 @@ async fn a_life_is_cut_to_the_longest_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_header_that_we_would_not_write_is_refused() {
+async fn an_unexpected_header_is_refused() {
     let forge = Forge::new().await;
     let header = forge.header().await;
     assert!(forge.tokens.verify(&forge.sign(&header, &claims()).await).await.is_ok());
     for typ in ["AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
         let header = with(header.clone(), "typ", typ.into());
         let token = forge.sign(&header, &claims()).await;
-        assert!(forge.tokens.verify(&token).await.is_ok(), "media types have no case: {typ}");
+        assert!(
+            forge.tokens.verify(&token).await.is_ok(),
+            "media types are case-insensitive: {typ}"
+        );
     }
     for (member, value) in [
         ("typ", json!(null)),
@@ -173,7 +176,7 @@ async fn a_header_that_we_would_not_write_is_refused() {
 }
 
 #[tokio::test]
-async fn claims_that_we_would_not_write_are_refused() {
+async fn unexpected_claims_are_refused() {
     let forge = Forge::new().await;
     let header = forge.header().await;
     let iat = now().timestamp();
@@ -244,7 +247,7 @@ async fn claims_that_we_would_not_write_are_refused() {
 }
 
 #[tokio::test]
-async fn only_our_signature_counts() {
+async fn only_a_valid_signature_is_accepted() {
     let forge = Forge::new().await;
     let header = forge.header().await;
     let token = forge.sign(&header, &claims()).await;
@@ -300,7 +303,7 @@ async fn only_our_signature_counts() {
             "“{bad}” gave {verified:?}"
         );
     }
-    assert!(forge.tokens.verify(&token).await.is_ok(), "and the real one still counts");
+    assert!(forge.tokens.verify(&token).await.is_ok(), "the original token is still accepted");
 }
 
 async fn forge_raw(forge: &Forge, header: &Value, claims: &str) -> String {
@@ -311,7 +314,7 @@ async fn forge_raw(forge: &Forge, header: &Value, claims: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_not_even_looked_at() {
+async fn a_token_that_is_too_long_is_refused() {
     let forge = Forge::new().await;
     let header = forge.header().await;
     for (padding, accepted) in [(5000, true), (6000, false)] {
@@ -324,7 +327,7 @@ async fn what_is_too_long_is_not_even_looked_at() {
 }
 
 #[test]
-fn no_text_is_a_token_or_makes_it_panic() {
+fn arbitrary_text_is_refused_without_a_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let forge = runtime.block_on(Forge::new());
     let parts = "\\PC*|([A-Za-z0-9_-]{0,40}\\.){0,4}[A-Za-z0-9_-]{0,90}";

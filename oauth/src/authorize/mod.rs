@@ -14,7 +14,7 @@ use std::time::Duration;
 use platform::fetch::Unreachable;
 use serde::{Deserialize, Serialize};
 
-use self::parameters::{Parameters, Twice};
+use self::parameters::{Parameters, Repeated};
 use crate::{
     audit::RequestInfo,
     client::{self, Client, ClientError, ClientId, ClientKind},
@@ -62,7 +62,7 @@ pub enum AuthorizeError {
 pub enum PageError {
     /// The request is malformed; contains the description.
     Request(&'static str),
-    /// The client does not exist, or no longer.
+    /// The client does not exist, was deleted, or is disabled.
     UnknownClient,
     /// The client's metadata document is invalid; contains the reason, as a sentence.
     ClientRefused(String),
@@ -99,7 +99,7 @@ pub enum PageError {
 
 impl From<StoreUnavailable> for AuthorizeError {
     fn from(error: StoreUnavailable) -> Self {
-        tracing::error!("Could not store a pending authorization: {error}");
+        tracing::error!(%error, "Could not store a pending authorization");
         Self::Unavailable
     }
 }
@@ -119,7 +119,7 @@ pub(super) struct Request {
 
 /// A pending authorization that waits for the user's consent.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct PendingAuthorization {
     pub(super) request: Request,
     /// The scopes that the user may add to those of the request. Empty if the client named a scope,
     /// and in records that older instances write.
@@ -131,7 +131,7 @@ pub(super) struct Asked {
     pub(super) nonce: SecretHash,
 }
 
-impl Record for Asked {
+impl Record for PendingAuthorization {
     const KIND: &'static str = "pend";
 }
 
@@ -144,20 +144,20 @@ pub async fn begin(
 ) -> Result<Begun, AuthorizeError> {
     let parameters = Parameters(pairs);
     let (client, redirect_uri) = identify(server, &parameters, request).await?;
-    // From here on, errors are sent to the client.
+    // From here on, errors can be sent to the client.
     let (asked, optional) =
-        check(server, &client, &redirect_uri, &parameters).map_err(|problem| {
+        check(server, &client, &redirect_uri, &parameters).map_err(|error| {
             tracing::info!(
-                client = %client.id, error = problem.error, request_id = request.id,
-                "Refused an authorization request: {}", problem.description
+                client = %client.id, error = error.error, request_id = request.id,
+                "Refused an authorization request: {}", error.description
             );
-            problem.tell(server, &client, &redirect_uri, &parameters)
+            error.report(server, &client, &redirect_uri, &parameters)
         })?;
     if server.provider().is_none() {
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
     let (transaction, browser_nonce) = (new_secret(), new_secret());
-    let asked = Asked {
+    let asked = PendingAuthorization {
         request: asked,
         optional,
         csrf: new_secret(),
@@ -175,13 +175,13 @@ pub(super) fn error_uri(
     error: &str,
     description: &str,
 ) -> String {
-    let mut answer = vec![("error", error)];
+    let mut response = vec![("error", error)];
     if !description.is_empty() {
-        answer.push(("error_description", description));
+        response.push(("error_description", description));
     }
-    answer.extend(state.map(|it| ("state", it)));
-    answer.push(("iss", server.settings().public_url.as_str()));
-    redirect_uri::with_answer(redirect_uri, answer)
+    response.extend(state.map(|state| ("state", state)));
+    response.push(("iss", server.settings().public_url.as_str()));
+    redirect_uri::with_response(redirect_uri, response)
 }
 
 /// Determines the client and its redirect URI. Errors in this part must not be sent by a redirect.
@@ -192,16 +192,17 @@ async fn identify(
 ) -> Result<(Client, String), AuthorizeError> {
     let page = |error| AuthorizeError::Page(error);
     if parameters.bytes() > MAX_QUERY_BYTES {
-        return Err(page(PageError::Request("The request is too long.")));
+        return Err(page(PageError::Request("It is too long.")));
     }
-    let twice =
-        |_: Twice| page(PageError::Request("The request names its client or its target twice."));
+    let repeated = |_: Repeated| {
+        page(PageError::Request("It contains client_id or redirect_uri more than once."))
+    };
     let client_id = parameters
         .one("client_id")
-        .map_err(twice)?
-        .ok_or(page(PageError::Request("The request does not name a client.")))?;
-    client::introduce(server, client_id, &request.log_context);
-    let redirect_uri = parameters.one("redirect_uri").map_err(twice)?;
+        .map_err(repeated)?
+        .ok_or(page(PageError::Request("It contains no client_id.")))?;
+    client::add_to_log_context(server, client_id, &request.log_context);
+    let redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
     let client = client::find(server, client_id).await.map_err(|error| match error {
         ClientError::Unknown => page(PageError::UnknownClient),
         ClientError::Refused(why) => page(PageError::ClientRefused(why)),
@@ -227,8 +228,7 @@ fn choose_redirect_uri(client: &Client, redirect_uri: Option<&str>) -> Result<St
         }
         (None, [only]) => Ok(only.as_str().to_owned()),
         (None, _) => Err(PageError::Request(
-            "It does not say where the answer goes (redirect_uri), and the app has registered \
-             several addresses.",
+            "It contains no redirect_uri, and the app has registered several.",
         )),
     }
 }
@@ -240,31 +240,34 @@ fn check(
     client: &Client,
     redirect_uri: &str,
     parameters: &Parameters<'_>,
-) -> Result<(Request, Scopes), Problem> {
-    if parameters.repeat_anything() {
-        return Err(Problem::request("a parameter stands twice"));
+) -> Result<(Request, Scopes), RequestError> {
+    if parameters.has_repeated() {
+        return Err(RequestError::request("a parameter occurs more than once"));
     }
     let state = parameters.first("state");
-    if state.is_some_and(|it| !is_returnable(it) || it.chars().count() > MAX_STATE_CHARS) {
-        return Err(Problem::request(
+    if state.is_some_and(|state| !is_returnable(state) || state.chars().count() > MAX_STATE_CHARS) {
+        return Err(RequestError::request(
             "state must be up to 2,048 characters without control characters",
         ));
     }
     match parameters.first("response_type") {
-        None => return Err(Problem::request("response_type is required")),
+        None => return Err(RequestError::request("response_type is required")),
         Some("code") => {}
         Some(_) => {
-            return Err(Problem::new("unsupported_response_type", "response_type must be code"));
+            return Err(RequestError::new(
+                "unsupported_response_type",
+                "response_type must be code",
+            ));
         }
     }
     if parameters.first("response_mode").is_some_and(|it| it != "query") {
-        return Err(Problem::request("response_mode must be query"));
+        return Err(RequestError::request("response_mode must be query"));
     }
     for (parameter, error) in
         [("request", "request_not_supported"), ("request_uri", "request_uri_not_supported")]
     {
         if parameters.first(parameter).is_some() {
-            return Err(Problem::new(error, "request objects are not supported"));
+            return Err(RequestError::new(error, "request objects are not supported"));
         }
     }
     let challenge = Challenge::parse(
@@ -272,7 +275,7 @@ fn check(
         parameters.first("code_challenge_method"),
     )
     .map_err(|error| {
-        Problem::request(match error {
+        RequestError::request(match error {
             PkceError::ChallengeMissing => "code_challenge is required",
             PkceError::Method => "code_challenge_method must be S256",
             _ => "code_challenge must be 43 characters of base64url without padding",
@@ -285,10 +288,13 @@ fn check(
     )?;
     let resources = parameters.given("resource");
     resource::check(&server.settings().public_url, resources).map_err(|_another| {
-        Problem::new("invalid_target", "resource must be the MCP endpoint of this server")
+        RequestError::new("invalid_target", "resource must be the MCP endpoint of this server")
     })?;
-    if parameters.first("prompt").is_some_and(|it| it.split(' ').any(|it| it == "none")) {
-        return Err(Problem::new("interaction_required", "every sign-in asks the person"));
+    if parameters.first("prompt").is_some_and(|prompt| prompt.split(' ').any(|it| it == "none")) {
+        return Err(RequestError::new(
+            "interaction_required",
+            "prompt=none is not supported, because every sign-in requires the user",
+        ));
     }
     let request = Request {
         client: client.id.clone(),
@@ -306,15 +312,15 @@ fn check(
 /// known scopes that it names. A client that names no known scope gets read access, and the user is
 /// offered the rest, because many clients cannot ask again later.
 ///
-/// The operator limits the scopes of preregistered clients. The scope of other clients was chosen by
-/// the client itself, so it is only its default: otherwise a client could never get a scope that was
-/// added to the server after its registration.
+/// The operator limits the scopes of preregistered clients. The scope of other clients was chosen
+/// by the client itself, so it is only its default: otherwise a client could never get a scope that
+/// was added to the server after its registration.
 fn requested_scope(
     scopes: ScopeList,
     client: &Client,
     text: &str,
-) -> Result<(Scopes, Scopes), Problem> {
-    let invalid = |description| Problem::new("invalid_scope", description);
+) -> Result<(Scopes, Scopes), RequestError> {
+    let invalid = |description| RequestError::new("invalid_scope", description);
     let named = scopes
         .parse(text)
         .map_err(|_malformed| invalid("scope must be names separated by spaces"))?;
@@ -322,8 +328,8 @@ fn requested_scope(
     let registered = registered.filter(|scope| !scope.is_empty());
     if named.is_empty() {
         let offered = registered.unwrap_or_else(|| scopes.defaults());
-        let usual = scopes.default_request().intersect(&offered);
-        let scope = if usual.is_empty() { offered.clone() } else { usual };
+        let read_only = scopes.default_request().intersect(&offered);
+        let scope = if read_only.is_empty() { offered.clone() } else { read_only };
         let optional = offered.difference(&scope);
         return Ok((scope, optional));
     }
@@ -333,18 +339,18 @@ fn requested_scope(
         _ => named,
     };
     if scope.is_empty() {
-        return Err(invalid("scope names nothing that the client has registered for"));
+        return Err(invalid("scope contains no scope that the client is registered for"));
     }
     Ok((scope, Scopes::default()))
 }
 
 /// An error that is sent to the client.
-struct Problem {
+struct RequestError {
     error: &'static str,
     description: &'static str,
 }
 
-impl Problem {
+impl RequestError {
     fn new(error: &'static str, description: &'static str) -> Self {
         Self { error, description }
     }
@@ -353,7 +359,8 @@ impl Problem {
         Self::new("invalid_request", description)
     }
 
-    fn tell(
+    /// Chooses how the error is reported: by a redirect, or on a page with a link.
+    fn report(
         &self,
         server: &Server,
         client: &Client,
@@ -364,8 +371,8 @@ impl Problem {
         let state = state.filter(|it| is_returnable(it));
         let uri = error_uri(server, redirect_uri, state, self.error, self.description);
         let destination = redirect_uri::destination(redirect_uri);
-        let at_a_site = matches!(destination, Destination::Site { .. });
-        if client.kind == ClientKind::Dynamic && at_a_site {
+        let is_site = matches!(destination, Destination::Site { .. });
+        if client.kind == ClientKind::Dynamic && is_site {
             return AuthorizeError::Page(PageError::Client {
                 name: client.name.clone(),
                 error: self.error,

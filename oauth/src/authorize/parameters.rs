@@ -4,7 +4,7 @@
 pub(super) struct Parameters<'a>(pub(super) &'a [(String, String)]);
 
 /// A parameter occurs more than once.
-pub(super) struct Twice;
+pub(super) struct Repeated;
 
 impl<'a> Parameters<'a> {
     /// Returns the approximate length of the query, in bytes, without percent-encoding, which only
@@ -14,7 +14,7 @@ impl<'a> Parameters<'a> {
     }
 
     fn all(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns the values of a parameter. An empty value counts as omitted (RFC 6749 section 3.1).
@@ -27,18 +27,18 @@ impl<'a> Parameters<'a> {
     }
 
     /// Returns the value of a parameter that may occur once. An empty value counts as omitted.
-    pub(super) fn one(&self, name: &'a str) -> Result<Option<&'a str>, Twice> {
+    pub(super) fn one(&self, name: &'a str) -> Result<Option<&'a str>, Repeated> {
         let mut values = self.all(name);
         let first = values.next();
         if values.next().is_some() {
-            return Err(Twice);
+            return Err(Repeated);
         }
         Ok(first.filter(|it| !it.is_empty()))
     }
 
     /// Returns whether any parameter that may occur once occurs more often. Several `resource`
     /// parameters are allowed, and checked together.
-    pub(super) fn repeat_anything(&self) -> bool {
+    pub(super) fn has_repeated(&self) -> bool {
         const ONCE: [&str; 11] = [
             "client_id",
             "redirect_uri",

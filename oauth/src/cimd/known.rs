@@ -28,13 +28,13 @@ impl KnownDocuments {
             serde_json::from_str(text).map(|document| vec![document])
         };
         let documents = documents
-            .map_err(|error| format!("{expected}; it is not JSON at line {}", error.line()))?;
+            .map_err(|error| format!("{expected}; it is not valid JSON (line {})", error.line()))?;
         let mut known = HashMap::new();
         for (index, document) in documents.into_iter().enumerate() {
             let (id, metadata) = read(document.get(), own_host, schemes)
                 .map_err(|why| format!("{expected}; number {} cannot be used: {why}", index + 1))?;
             if known.insert(id.clone(), metadata).is_some() {
-                return Err(format!("{expected}; {id} is there twice"));
+                return Err(format!("{expected}; {id} occurs more than once"));
             }
         }
         Ok(Self(known))
@@ -66,7 +66,7 @@ fn read(document: &str, own_host: &str, schemes: &Schemes) -> Result<(String, Me
     let value: Value = serde_json::from_str(document).map_err(|error| error.to_string())?;
     let id = value.get("client_id").and_then(Value::as_str).ok_or("it has no client_id")?;
     let url = MetadataUrl::parse(id, own_host)
-        .map_err(|error| format!("its client_id is not the address of a document: {error}"))?;
+        .map_err(|error| format!("its client_id is not the URL of a metadata document: {error}"))?;
     let metadata = document::parse(document.as_bytes(), &url, schemes)
         .map_err(|why| format!("{id}: {why}"))?;
     Ok((id.to_owned(), metadata))
@@ -106,20 +106,20 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_read_as_their_sites_serve_them() {
+    fn configured_documents_are_parsed() {
         let document = r#"{"client_id": "https://a.example.com/c", "client_name": "A",
             "redirect_uris": ["http://localhost/cb"], "contacts": ["x"]}"#;
         assert_eq!(parse(document).unwrap().len(), 1);
         assert_eq!(parse(&format!("[{document}]")).unwrap().len(), 1);
         assert!(parse("[]").unwrap().is_empty());
         for (bad, why) in [
-            ("{", "not JSON"),
+            ("{", "not valid JSON"),
             ("[1]", "number 1 cannot be used: it has no client_id"),
-            (&format!("[{document},{document}]"), "https://a.example.com/c is there twice"),
-            (&document.replace("https://a.example.com/c", "my-app"), "not the address"),
-            (&document.replace("https://a.example", "https://notes.example"), "not the address"),
+            (&format!("[{document},{document}]"), "https://a.example.com/c occurs more than once"),
+            (&document.replace("https://a.example.com/c", "my-app"), "not the URL"),
+            (&document.replace("https://a.example", "https://notes.example"), "not the URL"),
             (&document.replace("http://localhost/cb", "http://a.example.com/cb"), "redirect_uris"),
-            (&document.replace("\"contacts\"", "\"client_secret\""), "cannot hold a secret"),
+            (&document.replace("\"contacts\"", "\"client_secret\""), "must not contain a secret"),
         ] {
             let problem = parse(bad).unwrap_err();
             assert!(problem.starts_with("must be ") && problem.contains(why), "{problem}");

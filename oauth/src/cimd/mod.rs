@@ -40,7 +40,7 @@ pub use store::{Documents, InProcess};
 
 pub(crate) use self::fetching::Fetching;
 use self::{
-    document::{LEAST_FRESH, MOST_FRESH},
+    document::{MAX_FRESHNESS, MIN_FRESHNESS},
     fetching::Found,
 };
 use super::{
@@ -65,11 +65,13 @@ const BOUNDS: Bounds =
 
 /// Finds the client of a URL. Uses the configured or cached document, or fetches it, and stores a
 /// snapshot. While no newer document can be fetched, the snapshot of one that was fetched within
-/// [`SNAPSHOT_HOLDS`] is used.
+/// [`SNAPSHOT_VALID_FOR`] is used.
 pub(super) async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
     let config = server.settings();
     let url = MetadataUrl::parse(id, config.public_url.host()).map_err(|error| {
-        ClientError::Refused(format!("The address of the client's document is wrong: {error}."))
+        ClientError::Refused(format!(
+            "The URL of the client's metadata document is invalid: {error}."
+        ))
     })?;
     let found = match config.known_documents.get(&url) {
         Some(known) => Found::Document(known.clone()),
@@ -83,18 +85,18 @@ pub(super) async fn find(server: &Server, id: &str) -> Result<Client, ClientErro
 }
 
 /// How long the snapshot of a document is used instead of the document while it cannot be fetched.
-pub const SNAPSHOT_HOLDS: TimeDelta = GONE_AFTER;
+pub const SNAPSHOT_VALID_FOR: TimeDelta = GONE_AFTER;
 
 /// The age from which the fetch time in a snapshot is updated: one write a day for each document in
 /// use.
-const NOTE_FETCH_AFTER: TimeDelta = TimeDelta::days(1);
+const FETCHED_AT_PRECISION: TimeDelta = TimeDelta::days(1);
 
 /// How long a document must be gone before its client's grants are revoked: long enough for a
 /// publisher who broke their site by mistake to notice.
 pub const GONE_AFTER: TimeDelta = TimeDelta::days(7);
 
 /// The maximum number of documents that one call of [`recheck`] fetches.
-const RECHECKED_AT_ONCE: u64 = 20;
+const RECHECK_BATCH: u64 = 20;
 
 /// Checks whether the documents of connected clients still exist, and revokes the grants of clients
 /// whose document has been gone for [`GONE_AFTER`]: removing the document is how a publisher
@@ -102,7 +104,7 @@ const RECHECKED_AT_ONCE: u64 = 20;
 /// 410, the document does not count as gone. Changes of a document apply from the next consent on.
 ///
 /// Call it once a day: first with `None`, then with the [`Rechecked::last`] of the previous call,
-/// until that is `None`. The time since when a document is gone is kept in the store of documents;
+/// until that is `None`. The time since which a document is gone is kept in the store of documents;
 /// if it is lost, the wait begins again.
 pub async fn recheck(server: &Server, after: Option<&ClientId>) -> Result<Rechecked, Failure> {
     if !server.settings().client_documents {
@@ -121,7 +123,7 @@ pub async fn recheck(server: &Server, after: Option<&ClientId>) -> Result<Rechec
         .filter(COLUMN.kind.eq(Kind::MetadataDocument))
         .filter(Expr::exists(connected))
         .order_by_asc(Column::Id)
-        .limit(RECHECKED_AT_ONCE);
+        .limit(RECHECK_BATCH);
     if let Some(after) = after {
         query = query.filter(COLUMN.id.gt(after.clone()));
     }
@@ -152,30 +154,30 @@ async fn is_gone_for_good(server: &Server, id: &ClientId) -> bool {
         return false;
     };
     let is_configured = server.settings().known_documents.get(&url).is_some();
-    if is_configured || take_share(server, &url, Budget::KnownClients).await.is_err() {
+    if is_configured || take_quota(server, &url, Budget::KnownClients).await.is_err() {
         return false;
     }
     let (fetching, now) = (server.fetching(), server.clock().now());
-    let mark = gone_mark(&url);
-    let marked = fetching.documents.get(&mark).await;
-    let since = marked.as_deref().and_then(|it| str::from_utf8(it).ok()?.parse().ok());
+    let key = gone_since_key(&url);
+    let stored = fetching.documents.get(&key).await;
+    let since = stored.as_deref().and_then(|text| str::from_utf8(text).ok()?.parse().ok());
     match (fetch(fetching, &url).await, since) {
-        (Err(Problem::Gone), Some(since)) => since <= now - GONE_AFTER,
-        (Err(Problem::Gone), None) => {
-            let kept = 2 * GONE_AFTER.to_std().unwrap_or(MOST_FRESH);
-            fetching.documents.put(&mark, now.to_rfc3339().into_bytes(), kept).await;
+        (Err(DocumentError::Gone), Some(since)) => since <= now - GONE_AFTER,
+        (Err(DocumentError::Gone), None) => {
+            let ttl = 2 * GONE_AFTER.to_std().unwrap_or(MAX_FRESHNESS);
+            fetching.documents.put(&key, now.to_rfc3339().into_bytes(), ttl).await;
             false
         }
         (Ok(_), Some::<DateTime<Utc>>(_)) => {
-            fetching.documents.put(&mark, Vec::new(), LEAST_FRESH).await;
+            fetching.documents.put(&key, Vec::new(), MIN_FRESHNESS).await;
             false
         }
         (Ok(_) | Err(_), _) => false,
     }
 }
 
-/// Returns the key in the store of documents for the time since when a document is gone.
-fn gone_mark(url: &MetadataUrl) -> String {
+/// Returns the key under which the store of documents has the time since which a document is gone.
+fn gone_since_key(url: &MetadataUrl) -> String {
     format!("gone:{}", url.as_str())
 }
 
@@ -186,16 +188,16 @@ fn gone_mark(url: &MetadataUrl) -> String {
 async fn document(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
     let fetching = server.fetching();
     let lookup = async {
-        match kept(fetching, url.as_str()).await {
+        match cached(fetching, url.as_str()).await {
             Some(metadata) => Ok(Found::Document(metadata)),
-            None => fetch_and_keep(server, url).await,
+            None => fetch_and_cache(server, url).await,
         }
     };
     let found = fetching.lookups.try_get_with_by_ref(url.as_str(), lookup).await;
     found.map_err(Arc::unwrap_or_clone)
 }
 
-async fn kept(fetching: &Fetching, key: &str) -> Option<Metadata> {
+async fn cached(fetching: &Fetching, key: &str) -> Option<Metadata> {
     let value = fetching.documents.get(key).await?;
     serde_json::from_slice(&value).ok()
 }
@@ -210,7 +212,11 @@ enum Budget {
 }
 
 /// Takes one request from the quota of a host, and from that of all hosts.
-async fn take_share(server: &Server, url: &MetadataUrl, budget: Budget) -> Result<(), Problem> {
+async fn take_quota(
+    server: &Server,
+    url: &MetadataUrl,
+    budget: Budget,
+) -> Result<(), DocumentError> {
     let limiter = server.limiter();
     let (of_host, of_all) = match budget {
         Budget::KnownClients => (&METADATA_KNOWN_HOST, &METADATA_KNOWN_ALL),
@@ -223,7 +229,7 @@ async fn take_share(server: &Server, url: &MetadataUrl, budget: Budget) -> Resul
                 host = url.host(),
                 "Did not fetch the document of a client: rate limit exceeded"
             );
-            return Err(Problem::TooMany(retry_after));
+            return Err(DocumentError::TooMany(retry_after));
         }
     }
     Ok(())
@@ -231,121 +237,133 @@ async fn take_share(server: &Server, url: &MetadataUrl, budget: Budget) -> Resul
 
 /// Returns the snapshot of a document, if it was fetched recently enough to be used instead of the
 /// document.
-async fn stored(server: &Server, url: &MetadataUrl) -> Result<Option<Metadata>, ClientError> {
+async fn recent_snapshot(
+    server: &Server,
+    url: &MetadataUrl,
+) -> Result<Option<Metadata>, ClientError> {
     let row = client::row(server.db(), url.as_str()).await?;
-    let oldest = server.clock().now() - SNAPSHOT_HOLDS;
+    let oldest = server.clock().now() - SNAPSHOT_VALID_FOR;
     Ok(row
         .filter(|it| it.disabled_at.is_none())
         .filter(|it| it.fetched_at.is_some_and(|at| at >= oldest))
         .and_then(|it| serde_json::from_value(it.metadata).ok()))
 }
 
-async fn fetch_and_keep(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
-    let (fetching, stored) = (server.fetching(), stored(server, url).await?);
-    let failed_lately = format!("failed:{}", url.as_str());
-    let budget = match &stored {
-        Some(metadata) if fetching.documents.get(&failed_lately).await.is_some() => {
+async fn fetch_and_cache(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
+    let (fetching, snapshot) = (server.fetching(), recent_snapshot(server, url).await?);
+    let failed_recently = format!("failed:{}", url.as_str());
+    let budget = match &snapshot {
+        Some(metadata) if fetching.documents.get(&failed_recently).await.is_some() => {
             return Ok(Found::Snapshot(metadata.clone()));
         }
         Some(_) => Budget::KnownClients,
         None => Budget::UnknownClients,
     };
-    let fetched = match take_share(server, url, budget).await {
+    let fetched = match take_quota(server, url, budget).await {
         Ok(()) => fetch(fetching, url).await,
         Err(too_many) => Err(too_many),
     };
     let (body, fresh) = match fetched {
         Ok(fetched) => fetched,
-        Err(problem) => {
-            if stored.is_some() {
+        Err(error) => {
+            if snapshot.is_some() {
                 // Until this expires, no request waits for the same host again.
-                fetching.documents.put(&failed_lately, vec![1], LEAST_FRESH).await;
+                fetching.documents.put(&failed_recently, vec![1], MIN_FRESHNESS).await;
             }
-            return stand_in(server, url, stored, problem).await;
+            return fall_back(server, url, snapshot, error).await;
         }
     };
     let schemes = &server.settings().redirect_schemes;
     let metadata = document::parse(&body, url, schemes).map_err(|why| {
-        tracing::info!(client = url.as_str(), "The document of a client is invalid: {why}");
-        ClientError::Refused(format!("The client's document at {} is wrong: {why}.", url.host()))
+        tracing::info!(client = url.as_str(), error = why, "The document of a client is invalid");
+        let host = url.host();
+        ClientError::Refused(format!("The client's metadata document at {host} is invalid: {why}."))
     })?;
-    keep(fetching, url, &metadata, fresh).await;
+    cache(fetching, url, &metadata, fresh).await;
     Ok(Found::Document(metadata))
 }
 
-/// Returns what is used instead of a document that was not fetched, if the failure does not mean
-/// that the document is gone or invalid.
-async fn stand_in(
+/// Returns the snapshot or the built-in document instead of a document that could not be fetched,
+/// unless the document is gone. The built-in document is used only if the host was not reached.
+async fn fall_back(
     server: &Server,
     url: &MetadataUrl,
-    stored: Option<Metadata>,
-    problem: Problem,
+    snapshot: Option<Metadata>,
+    error: DocumentError,
 ) -> Result<Found, ClientError> {
     let (client, fetching) = (url.as_str(), server.fetching());
-    tracing::info!(client, error = %problem, "Could not fetch the document of a client");
-    if !matches!(problem, Problem::Gone)
-        && let Some(metadata) = stored
+    tracing::info!(client, %error, "Could not fetch the document of a client");
+    if !matches!(error, DocumentError::Gone)
+        && let Some(metadata) = snapshot
         && !was_gone(fetching, url).await
     {
         tracing::info!(client, "Using the snapshot of an earlier document of a client");
         return Ok(Found::Snapshot(metadata));
     }
-    let was_not_reached =
-        matches!(problem, Problem::TooMany(_) | Problem::Fetch(FetchError::Unreachable(_)));
+    let was_not_reached = matches!(
+        error,
+        DocumentError::TooMany(_) | DocumentError::Fetch(FetchError::Unreachable(_))
+    );
     if was_not_reached && let Some(built_in) = fetching.built_in.get(url) {
         tracing::info!(client, "Using the built-in document of a client");
-        keep(fetching, url, built_in, LEAST_FRESH).await;
+        cache(fetching, url, built_in, MIN_FRESHNESS).await;
         return Ok(Found::Document(built_in.clone()));
     }
     let host = url.host();
-    Err(match problem {
-        Problem::TooMany(retry_after) => ClientError::TooMany(retry_after),
-        Problem::Fetch(FetchError::Ours) => ClientError::Unavailable,
-        Problem::Fetch(FetchError::Unreachable(why)) => {
+    Err(match error {
+        DocumentError::TooMany(retry_after) => ClientError::TooMany(retry_after),
+        DocumentError::Fetch(FetchError::Unavailable) => ClientError::Unavailable,
+        DocumentError::Fetch(FetchError::Unreachable(why)) => {
             ClientError::Unreachable { host: host.to_owned(), why }
         }
-        Problem::Gone => ClientError::Refused(format!("The client's document at {host} is gone.")),
-        why => {
-            ClientError::Refused(format!("The client's document at {host} cannot be used: {why}."))
-        }
+        DocumentError::Gone => ClientError::Refused(format!(
+            "The client's metadata document at {host} does not exist any more."
+        )),
+        error => ClientError::Refused(format!(
+            "The client's metadata document at {host} cannot be used: {error}."
+        )),
     })
 }
 
 /// Returns whether the document was gone at the last check ([`recheck`]).
 async fn was_gone(fetching: &Fetching, url: &MetadataUrl) -> bool {
-    fetching.documents.get(&gone_mark(url)).await.is_some_and(|since| !since.is_empty())
+    fetching.documents.get(&gone_since_key(url)).await.is_some_and(|since| !since.is_empty())
 }
 
-async fn keep(fetching: &Fetching, url: &MetadataUrl, metadata: &Metadata, fresh: Duration) {
+async fn cache(fetching: &Fetching, url: &MetadataUrl, metadata: &Metadata, fresh: Duration) {
     if let Ok(value) = serde_json::to_vec(metadata) {
         fetching.documents.put(url.as_str(), value, fresh).await;
     }
 }
 
 /// Fetches a document. Returns its content and how long it may be cached.
-async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Duration), Problem> {
-    let answer = fetching.fetcher.get(url.as_str(), BOUNDS).await.map_err(|error| match error {
-        FetchError::Status(StatusCode::NOT_FOUND | StatusCode::GONE) => Problem::Gone,
-        error => Problem::Fetch(error),
-    })?;
-    if !document::is_json(answer.headers()) {
-        return Err(Problem::NotJson);
+async fn fetch(
+    fetching: &Fetching,
+    url: &MetadataUrl,
+) -> Result<(Vec<u8>, Duration), DocumentError> {
+    let response =
+        fetching.fetcher.get(url.as_str(), BOUNDS).await.map_err(|error| match error {
+            FetchError::Status(StatusCode::NOT_FOUND | StatusCode::GONE) => DocumentError::Gone,
+            error => DocumentError::Fetch(error),
+        })?;
+    if !document::is_json(response.headers()) {
+        return Err(DocumentError::NotJson);
     }
-    let fresh = document::fresh_for(answer.headers());
-    Ok((answer.body().await?, fresh))
+    let fresh = document::fresh_for(response.headers());
+    Ok((response.body().await?, fresh))
 }
 
 /// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
-enum Problem {
+enum DocumentError {
     /// The host responded that the document does not exist (404 or 410).
-    #[error("it is gone")]
+    #[error("the document does not exist")]
     Gone,
-    #[error("the answer is not JSON")]
+    #[error("the response is not JSON")]
     NotJson,
     /// Not fetched, because the rate limit is exceeded; contains the time until a retry can
     /// succeed.
-    #[error("too many documents were fetched lately")]
+    #[error("the rate limit for fetching documents is exceeded")]
     TooMany(Duration),
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -364,17 +382,23 @@ async fn snapshot(
     }
     let hash = metadata.hash();
     let ends = row.as_ref().and_then(|it| it.expires_at);
-    let still_right = row.as_ref().is_some_and(|it| it.metadata_hash.as_bytes() == hash)
+    let is_current = row.as_ref().is_some_and(|it| it.metadata_hash.as_bytes() == hash)
         && ends.is_some_and(|it| it > now + UNUSED_LIFETIME / 2)
-        && row.as_ref().and_then(|it| it.fetched_at).is_some_and(|at| at > now - NOTE_FETCH_AFTER);
+        && row
+            .as_ref()
+            .and_then(|it| it.fetched_at)
+            .is_some_and(|at| at > now - FETCHED_AT_PRECISION);
     let id = ClientId(url.as_str().to_owned());
-    if !still_right {
+    if !is_current {
         let kept_until = Ord::max(ends.unwrap_or(now), now + UNUSED_LIFETIME);
         let row = ActiveModel {
             id: Set(id.clone()),
             kind: Set(Kind::MetadataDocument),
             metadata: Set(serde_json::to_value(&metadata).map_err(|error| {
-                Failure::Internal(anyhow::Error::new(error).context("could not write metadata"))
+                Failure::Internal(
+                    anyhow::Error::new(error)
+                        .context("could not serialize the metadata of a client"),
+                )
             })?),
             metadata_hash: Set(entity::Digest::new(hash)),
             secret_hash: Set(None),
@@ -384,7 +408,7 @@ async fn snapshot(
             expires_at: Set(Some(kept_until)),
             disabled_at: Set(None),
         };
-        let newer = OnConflict::column(Column::Id)
+        let on_conflict = OnConflict::column(Column::Id)
             .update_columns([
                 Column::Metadata,
                 Column::MetadataHash,
@@ -393,7 +417,7 @@ async fn snapshot(
             ])
             .to_owned();
         Entity::insert(row)
-            .on_conflict(newer)
+            .on_conflict(on_conflict)
             .exec_without_returning(server.db())
             .await
             .map_err(Failure::from)?;

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use platform::clock::Clock;
 
-/// A store of documents that instances share. Best effort: when the store is unavailable, each
-/// instance fetches documents itself.
+/// A store of fetched documents, and of notes about failed fetches, that instances share. Best
+/// effort: when the store is unavailable, each instance fetches documents itself.
 #[async_trait]
 pub trait Documents: Send + Sync + fmt::Debug {
     /// Returns the value of a key. `None`: there is none, it has expired, or the store is
@@ -23,45 +23,45 @@ pub trait Documents: Send + Sync + fmt::Debug {
     async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration);
 }
 
-/// The maximum number of documents in the store of this process, of at most
+/// The maximum number of entries in the store of this process, of at most
 /// [`MAX_DOCUMENT_BYTES`](super::MAX_DOCUMENT_BYTES) each.
-const MAX_KEPT: usize = 2_000;
+const MAX_ENTRIES: usize = 2_000;
 
 /// The values, each with its expiry time.
-type Kept = HashMap<String, (DateTime<Utc>, Vec<u8>)>;
+type Entries = HashMap<String, (DateTime<Utc>, Vec<u8>)>;
 
 /// A store in the memory of this process.
 pub struct InProcess {
     clock: Arc<dyn Clock>,
-    kept: Mutex<Kept>,
+    entries: Mutex<Entries>,
 }
 
 impl InProcess {
     /// Creates an empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, kept: Mutex::default() }
+        Self { clock, entries: Mutex::default() }
     }
 }
 
 #[async_trait]
 impl Documents for InProcess {
     async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (end, value) = kept.get(key)?;
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (end, value) = entries.get(key)?;
         (*end > self.clock.now()).then(|| value.clone())
     }
 
     async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration) {
         let now = self.clock.now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.retain(|_, (end, _)| *end > now);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= MAX_ENTRIES {
+            entries.retain(|_, (end, _)| *end > now);
         }
         // Everything can be fetched again, so a full store is cleared.
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
+        if entries.len() >= MAX_ENTRIES {
+            entries.clear();
         }
-        kept.insert(key.to_owned(), (now + ttl, value));
+        entries.insert(key.to_owned(), (now + ttl, value));
     }
 }
 

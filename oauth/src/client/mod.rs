@@ -27,7 +27,7 @@ pub use self::types::{
     Authentication, BadCredentials, Client, ClientError, ClientId, ClientKind, Credentials, Method,
     UNUSED_LIFETIME,
 };
-pub(crate) use self::types::{Metadata, client, from_row, holds_private_key, row};
+pub(crate) use self::types::{Metadata, client, contains_private_key, from_row, row};
 use super::{
     audit::LogContext,
     cimd,
@@ -45,7 +45,7 @@ pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(90);
 
 /// The minimum time between two updates of a client's last use: many users share one client, and
 /// would otherwise wait for the lock on its row.
-const NOTED_EVERY: TimeDelta = TimeDelta::hours(1);
+const LAST_USED_PRECISION: TimeDelta = TimeDelta::hours(1);
 
 /// The maximum length of a `client_id`, in bytes.
 const MAX_ID_BYTES: usize = metadata_url::MAX_BYTES;
@@ -82,17 +82,18 @@ pub async fn find_snapshot(server: &Server, id: &str) -> Result<Client, ClientEr
     from_row(row)
 }
 
+/// Returns the preregistered client with this id.
 fn configured<'a>(server: &'a Server, id: &str) -> Option<&'a Client> {
     server.settings().clients.iter().find(|it| it.id.as_str() == id)
 }
 
 /// Adds the client id of a request to the log context, if the text has the form of a `client_id`.
 /// The client may not exist, but the form bounds what can be written to the log.
-pub fn introduce(server: &Server, id: &str, log_context: &LogContext) {
-    let is_one = token_format::is_client_id(id)
+pub fn add_to_log_context(server: &Server, id: &str, log_context: &LogContext) {
+    let has_valid_form = token_format::is_client_id(id)
         || configured(server, id).is_some()
         || MetadataUrl::parse(id, server.settings().public_url.host()).is_ok();
-    if is_one {
+    if has_valid_form {
         log_context.set_client(id);
     }
 }
@@ -107,12 +108,12 @@ pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(),
     };
     let is_secret =
         |text: &str| Sha256::digest(text.as_bytes()).as_slice().ct_eq(hash.as_bytes()).into();
-    let proved = match credentials {
+    let is_valid = match credentials {
         Credentials::None => false,
         Credentials::Basic { decoded, verbatim } => is_secret(decoded) || is_secret(verbatim),
         Credentials::Post(secret) => is_secret(secret),
     };
-    if proved { Ok(()) } else { Err(BadCredentials) }
+    if is_valid { Ok(()) } else { Err(BadCredentials) }
 }
 
 /// Stores that a client got a token, at most once an hour, which delays the deletion of the client.
@@ -125,14 +126,14 @@ pub async fn used(
     if client.kind == ClientKind::Preregistered {
         return Ok(());
     }
-    let not_noted = Condition::any()
+    let is_outdated = Condition::any()
         .add(COLUMN.last_used_at.is_null())
-        .add(COLUMN.last_used_at.lt(now - NOTED_EVERY));
+        .add(COLUMN.last_used_at.lt(now - LAST_USED_PRECISION));
     Entity::update_many()
         .col_expr(Column::LastUsedAt, Expr::value(now))
         .col_expr(Column::ExpiresAt, Expr::value(now + IDLE_LIFETIME))
         .filter(COLUMN.id.eq(client.id.clone()))
-        .filter(not_noted)
+        .filter(is_outdated)
         .exec(db)
         .await?;
     Ok(())
@@ -169,11 +170,11 @@ pub fn parse_preregistered(
             problem("a member is missing, unknown or of the wrong type")
         })?;
         let id = entry.client_id;
-        let plain = (1..=128).contains(&id.len())
+        let is_plain = (1..=128).contains(&id.len())
             && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
-        if !plain || token_format::is_client_id(&id) || !ids.insert(id.clone()) {
+        if !is_plain || token_format::is_client_id(&id) || !ids.insert(id.clone()) {
             return Err(problem(
-                "client_id has to be of A-Z a-z 0-9 - . _ ~, and in no other entry",
+                "client_id must be 1 to 128 characters of A-Z a-z 0-9 - . _ ~, and unique",
             ));
         }
         let redirect_uris = entry
@@ -190,15 +191,15 @@ pub fn parse_preregistered(
             .map(|text| scopes.parse(&text))
             .transpose()
             .map_err(|error| problem(&error.to_string()))?;
-        // Not treated as absent: a typing error must not allow everything.
+        // Not treated as absent: a typing error must not allow all scopes.
         if scope.as_ref().is_some_and(Scopes::is_empty) {
-            return Err(problem("scope names no scope of this server"));
+            return Err(problem("scope contains no scope of this server"));
         }
         let secret = entry
             .client_secret
             .map(|secret| {
                 if secret.len() < MIN_SECRET_BYTES {
-                    return Err(problem("client_secret has to have at least 32 bytes"));
+                    return Err(problem("client_secret must have at least 32 bytes"));
                 }
                 Ok(Digest::new(Sha256::digest(secret.as_bytes()).into()))
             })
@@ -238,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_proved_and_a_public_client_has_none() {
-        use Credentials::{Basic, None as Nothing, Post};
+    fn a_secret_is_verified_and_a_public_client_has_none() {
+        use Credentials::{Basic, None as NoSecret, Post};
 
         let basic = |text| Basic { decoded: text, verbatim: text };
         let public = app(None);
-        assert_eq!(authenticate(&public, Nothing), Ok(()));
+        assert_eq!(authenticate(&public, NoSecret), Ok(()));
         assert_eq!(authenticate(&public, basic(SECRET)), Err(BadCredentials));
         assert_eq!(authenticate(&public, Post("")), Err(BadCredentials));
 
@@ -256,13 +257,13 @@ mod tests {
         ] {
             assert_eq!(authenticate(&confidential, right), Ok(()));
         }
-        for wrong in [Nothing, basic(""), basic("x"), Post(&SECRET[1..]), Post("")] {
+        for wrong in [NoSecret, basic(""), basic("x"), Post(&SECRET[1..]), Post("")] {
             assert_eq!(authenticate(&confidential, wrong), Err(BadCredentials));
         }
     }
 
     #[test]
-    fn clients_of_the_configuration_are_checked() {
+    fn preregistered_clients_are_validated() {
         assert_eq!(parse("[]"), Ok(vec![]));
         let client = app(Some(SECRET));
         assert_eq!(client.name.as_str(), "App");
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_tells_whether_metadata_has_changed() {
+    fn the_hash_changes_with_the_metadata() {
         let metadata = |name| Metadata {
             client_name: DisplayName::sanitize(name),
             redirect_uris: vec![],
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_of_a_document_is_the_one_that_was_checked() {
+    fn host_of_returns_the_validated_host() {
         for (url, host) in [
             ("https://app.example.com/c", "app.example.com"),
             ("https://app.example.com/c?a=/b", "app.example.com"),

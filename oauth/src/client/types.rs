@@ -91,7 +91,7 @@ pub struct BadCredentials;
 /// Why a client could not be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// The client does not exist, or no longer.
+    /// The client does not exist, was deleted, or is disabled.
     #[error("the client is unknown")]
     Unknown,
     /// The client's metadata document is invalid; contains the reason, as a sentence for its
@@ -171,14 +171,14 @@ impl Method {
 
 impl Metadata {
     pub(crate) fn hash(&self) -> [u8; 32] {
-        let json = serde_json::to_vec(self).expect("texts and sets of texts can be written");
+        let json = serde_json::to_vec(self).expect("strings, booleans and lists can be serialized");
         Sha256::digest(json).into()
     }
 }
 
 pub(crate) fn from_row(row: Model) -> Result<Client, ClientError> {
     let metadata: Metadata = serde_json::from_value(row.metadata).map_err(|error| {
-        tracing::error!(client = %row.id, "Could not read the metadata of a client: {error}");
+        tracing::error!(client = %row.id, %error, "Could not parse the metadata of a client");
         ClientError::Unavailable
     })?;
     let kind = match row.kind {
@@ -221,9 +221,9 @@ pub(super) fn host_of(url: &str) -> &str {
     rest.split(['/', '?']).next().unwrap_or(rest)
 }
 
-/// Returns whether client metadata contain a private key. The private half of each kind of key has
+/// Returns whether client metadata contains a private key. The private half of each kind of key has
 /// a member that the public half does not have.
-pub(crate) fn holds_private_key(object: &Map<String, Value>) -> bool {
+pub(crate) fn contains_private_key(object: &Map<String, Value>) -> bool {
     object
         .get("jwks")
         .and_then(|it| it.get("keys"))

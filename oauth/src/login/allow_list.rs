@@ -53,7 +53,7 @@ async fn enforce_list_of(server: &Server, provider: &dyn IdentityProvider) -> Re
         .select_only()
         .column(users_table::Column::Sub)
         .filter(not_listed(provider.id(), policy))
-        .filter(asked_long_ago(server))
+        .filter(not_recently_admitted(server))
         .filter(Expr::exists(cut_off_since()).not())
         .order_by_asc(users_table::Column::Sub)
         .limit(BATCH)
@@ -68,8 +68,8 @@ async fn enforce_list_of(server: &Server, provider: &dyn IdentityProvider) -> Re
     Ok(u64::try_from(unlisted.len()).unwrap_or(u64::MAX))
 }
 
-/// The condition for users of a provider who are on the list neither by subject nor by a login that
-/// is pinned to their subject.
+/// Builds the condition for users of a provider who are on the list neither by subject nor by a
+/// login that is pinned to their subject.
 fn not_listed(provider: &str, policy: &AccessPolicy) -> Condition {
     use login_pins::{Column, Entity};
 
@@ -93,9 +93,9 @@ fn not_listed(provider: &str, policy: &AccessPolicy) -> Condition {
         .add(Expr::exists(pinned).not())
 }
 
-/// The condition for users whom no other instance, with a newer list, may have admitted since this
-/// one started.
-fn asked_long_ago(server: &Server) -> Condition {
+/// Builds the condition for users whom no other instance, with a newer list, may have admitted
+/// since this one started.
+fn not_recently_admitted(server: &Server) -> Condition {
     let now = server.clock().now();
     Condition::any()
         .add(users_table::COLUMN.gate_checked_at.is_null())
@@ -103,11 +103,12 @@ fn asked_long_ago(server: &Server) -> Condition {
         .add(users_table::COLUMN.gate_checked_at.lte(now - POLICY_RECHECK_AFTER))
 }
 
-/// Selects a cutoff since the user was last admitted: no access is left to end.
+/// Selects a cutoff of the user since they were last admitted. If there is one, all their access
+/// has already ended.
 fn cut_off_since() -> sea_orm::sea_query::SelectStatement {
     use access_cutoffs::{Column, Entity};
 
-    let came_in: SimpleExpr = Func::coalesce([
+    let admitted_at: SimpleExpr = Func::coalesce([
         Expr::col((users_table::Entity, users_table::Column::GateCheckedAt)),
         Expr::col((users_table::Entity, users_table::Column::LastSeenAt)),
     ])
@@ -119,6 +120,6 @@ fn cut_off_since() -> sea_orm::sea_query::SelectStatement {
             Expr::col((Entity, Column::UserSub))
                 .equals((users_table::Entity, users_table::Column::Sub)),
         )
-        .and_where(Expr::col((Entity, Column::CutoffAt)).gte(came_in))
+        .and_where(Expr::col((Entity, Column::CutoffAt)).gte(admitted_at))
         .take()
 }

@@ -50,7 +50,8 @@ pub async fn callback(
     request: &RequestInfo,
 ) -> Result<FinishedLogin, CallbackError> {
     let state = state_of(parameters).ok_or(CallbackError::Malformed)?;
-    let provider = server.provider_named(provider).filter(|it| it.callback_path().is_some());
+    let provider =
+        server.provider_named(provider).filter(|provider| provider.callback_path().is_some());
     let provider = provider.ok_or(CallbackError::NotFound)?;
     finish(server, provider, parameters, state, nonce, request).await
 }
@@ -61,7 +62,7 @@ pub async fn name_page(
     state: &str,
     nonce: Option<&str>,
 ) -> Result<NamePageView, CallbackError> {
-    let provider = asking_for_a_name(server)?;
+    let provider = name_page_provider(server)?;
     let login = peek(server, provider, state, nonce).await?;
     Ok(NamePageView {
         client_name: match login.purpose {
@@ -79,14 +80,17 @@ pub async fn submit_name(
     name: &str,
     request: &RequestInfo,
 ) -> Result<FinishedLogin, CallbackError> {
-    let provider = asking_for_a_name(server)?;
+    let provider = name_page_provider(server)?;
     let parameters = [(development::NAME.to_owned(), name.to_owned())];
     finish(server, provider, &parameters, state, nonce, request).await
 }
 
 /// Returns the provider whose users enter their name on this server's page.
-fn asking_for_a_name(server: &Server) -> Result<&dyn IdentityProvider, CallbackError> {
-    server.provider().filter(|it| it.callback_path().is_none()).ok_or(CallbackError::NotFound)
+fn name_page_provider(server: &Server) -> Result<&dyn IdentityProvider, CallbackError> {
+    server
+        .provider()
+        .filter(|provider| provider.callback_path().is_none())
+        .ok_or(CallbackError::NotFound)
 }
 
 async fn finish(
@@ -113,7 +117,7 @@ async fn finish(
     match result {
         CallbackResult::Canceled => {
             let event = login.purpose.event(audit::Kind::SignInRefused, request);
-            let detail = format!("the person said no at {}", provider.label());
+            let detail = format!("the user canceled the sign-in at {}", provider.label());
             record::note(server, event.detail(detail)).await;
             login.purpose.denied(server)
         }
@@ -169,15 +173,15 @@ async fn authenticate(
     request.log_context.set_user(user.as_str());
     if let Err(why) = policy::admit(server, provider, &identity, deadline).await {
         if let Some(token) = &identity.token {
-            provider.forget(token);
+            provider.revoke_token(token);
         }
         return refused(server, provider, &purpose, &identity, why, request).await;
     }
     let policy = provider.policy();
     let Identity { login, name, token, .. } = identity;
-    let kept = token.filter(|token| {
+    let stored_token = token.filter(|token| {
         if policy.org.is_none() {
-            provider.forget(token);
+            provider.revoke_token(token);
         }
         policy.org.is_some()
     });
@@ -185,12 +189,13 @@ async fn authenticate(
         sign_in: SignIn { user, login, display_name: name },
         gate_checked_at: policy.is_set().then(|| server.clock().now()),
         org: policy.org.clone(),
-        token: kept,
+        token: stored_token,
     };
     complete(server, purpose, admitted, request).await
 }
 
-/// Answers a login of a user who is not admitted.
+/// Finishes the login of a user who was not admitted: because the access policy refuses the user,
+/// or because it could not be checked.
 async fn refused(
     server: &Server,
     provider: &dyn IdentityProvider,
@@ -277,7 +282,7 @@ fn warn(provider: &dyn IdentityProvider, advice: &str, error: &str) {
     tracing::warn!(
         dependency = provider.id(),
         error,
-        "{} refuses this server, so people cannot sign in. {advice}",
+        "{} refuses this server, so users cannot sign in. {advice}",
         provider.label()
     );
 }

@@ -57,7 +57,7 @@ pub(super) async fn complete(
             purpose.unavailable(server, SignInOutcome::Failed)
         }
         Err(CompletionError::Store(error)) => {
-            tracing::error!("Sign-in failed: {error}");
+            tracing::error!(%error, "Sign-in failed: could not create the session");
             purpose.unavailable(server, SignInOutcome::Failed)
         }
     }
@@ -105,14 +105,14 @@ async fn store_and_issue(
     event.log();
 
     match purpose {
-        LoginFor::Client(asked) => {
+        LoginFor::Client(authorization) => {
             let code = code::issue(
                 server,
                 NewCode {
-                    client: asked.client.clone(),
-                    redirect_uri: asked.redirect_uri.clone(),
-                    challenge: asked.challenge,
-                    scope: asked.scope.clone(),
+                    client: authorization.client.clone(),
+                    redirect_uri: authorization.redirect_uri.clone(),
+                    challenge: authorization.challenge,
+                    scope: authorization.scope.clone(),
                     user,
                     auth_time: now,
                     gate_checked_at,
@@ -120,10 +120,10 @@ async fn store_and_issue(
                 },
             )
             .await?;
-            let mut answer = vec![("code", code.expose())];
-            answer.extend(asked.state.as_deref().map(|it| ("state", it)));
-            answer.push(("iss", server.settings().public_url.as_str()));
-            let uri = redirect_uri::with_answer(&asked.redirect_uri, answer);
+            let mut response = vec![("code", code.expose())];
+            response.extend(authorization.state.as_deref().map(|state| ("state", state)));
+            response.push(("iss", server.settings().public_url.as_str()));
+            let uri = redirect_uri::with_response(&authorization.redirect_uri, response);
             Ok(FinishedLogin::ToClient { uri, outcome: SignInOutcome::Ok })
         }
         LoginFor::Account => {

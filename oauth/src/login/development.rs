@@ -22,7 +22,7 @@ const MAX_NAME: usize = 39;
 #[derive(Clone, Copy, Debug)]
 pub struct Development;
 
-/// Returns the development sign-in if it is safe.
+/// Returns the development sign-in if only this machine can reach the server.
 pub(super) fn configured(settings: &ProviderSettings) -> Option<Arc<dyn IdentityProvider>> {
     settings.is_private.then(|| Arc::new(Development) as _)
 }
@@ -43,19 +43,20 @@ impl IdentityProvider for Development {
 
     fn texts(&self, things: &str) -> Texts {
         Texts {
-            home: format!("you say whose {things} it may see"),
+            home: format!("you enter the name of the user whose {things} it gets"),
             consent: format!(
-                "After “Approve” you say whose {things} these are. This server runs on your own \
-                 computer, without real sign-in."
+                "After “Approve” you enter the name of the user whose {things} the app gets. No \
+                 password is needed, because only your own computer can reach this server."
             ),
             button: "Sign in".to_owned(),
-            banner: "you type a name, no password: set GITHUB_CLIENT_ID for the real one"
-                .to_owned(),
+            banner:
+                "enter any name, without a password; set GITHUB_CLIENT_ID to sign in with GitHub"
+                    .to_owned(),
         }
     }
 
     fn who_may_sign_in(&self) -> String {
-        "everybody on this machine, by the development sign-in".to_owned()
+        "everyone on this machine (development sign-in)".to_owned()
     }
 
     fn start(&self, _state: &str, _verifier: &Verifier) -> Destination {
@@ -81,15 +82,16 @@ impl IdentityProvider for Development {
     }
 
     async fn check(&self) -> anyhow::Result<String> {
-        Ok("no identity provider is configured: development sign-in".to_owned())
+        Ok("no identity provider is configured; users sign in with any name (development sign-in)"
+            .to_owned())
     }
 }
 
 fn parse_name(text: &str) -> Option<String> {
     let name = text.trim().to_ascii_lowercase();
-    let plain = (1..=MAX_NAME).contains(&name.len())
+    let is_plain = (1..=MAX_NAME).contains(&name.len())
         && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it));
-    plain.then_some(name)
+    is_plain.then_some(name)
 }
 
 #[cfg(test)]
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_in_development_is_plain() {
+    fn names_are_trimmed_and_validated() {
         for (text, name) in [("ada", "ada"), (" Ada ", "ada"), ("a.b-c_9", "a.b-c_9")] {
             assert_eq!(parse_name(text).as_deref(), Some(name));
         }

@@ -2,7 +2,7 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | the contract of identity providers, and what implements it | [`provider`], [`github`], [`development`] |
+//! | the trait of identity providers, and its implementations | [`provider`], [`github`], [`development`] |
 //! | a login, in the order of its steps | `start`, `pending_login`, `callback`, `complete`, `result`, `session` |
 //! | who may sign in | [`policy`], [`allow_list`] |
 //! | what is stored | [`users`], `upstream_token` |
@@ -37,12 +37,13 @@ pub use self::{
     start::{StartedLogin, start_for_account},
 };
 
-/// What an operator who has configured no identity provider has to do.
+/// What users should do if no identity provider is configured.
 pub const HOW_TO_SET_UP: &str =
     "Ask the operator to set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET.";
 
-/// How users sign in without an identity provider, in the banner of an embedded program.
-pub const NO_PROVIDER: &str = "nobody can: with HOST set, GITHUB_CLIENT_ID has to be set, too";
+/// The entry `Sign-in` of the banner, and of the output of the command `check`, if no identity
+/// provider is configured.
+pub const NO_PROVIDER: &str = "impossible: if HOST is set, GITHUB_CLIENT_ID must be set, too";
 
 /// Returns the identity providers that users sign in with. A new provider is one more line.
 ///

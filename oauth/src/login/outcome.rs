@@ -11,8 +11,8 @@ pub enum SignInOutcome {
     Denied,
     /// The access policy refused the user.
     Refused,
-    /// The callback's parameters were invalid, such as a used code, or GitHub refused this user
-    /// only.
+    /// The callback's parameters were invalid, such as a used code, or the identity
+    /// provider refused this user only.
     Rejected,
     /// The identity provider refuses this server's credentials or settings.
     Misconfigured,

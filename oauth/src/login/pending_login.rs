@@ -71,27 +71,27 @@ impl PendingLogin {
 impl LoginFor {
     /// Adds the client id to the request's log context.
     pub(crate) fn add_to_log_context(&self, request: &RequestInfo) {
-        if let Self::Client(asked) = self {
-            request.log_context.set_client(asked.client.as_str());
+        if let Self::Client(authorization) = self {
+            request.log_context.set_client(authorization.client.as_str());
         }
     }
 
     pub(crate) fn event(&self, kind: audit::Kind, request: &RequestInfo) -> Event {
         let event = Event::new(kind, request);
         match self {
-            Self::Client(asked) => event.client(&asked.client),
+            Self::Client(authorization) => event.client(&authorization.client),
             Self::Account => event,
         }
     }
 
-    /// Answers a login that the user canceled.
+    /// Finishes a login that the user canceled.
     pub(crate) fn denied(&self, server: &Server) -> Result<FinishedLogin, CallbackError> {
         SignInOutcome::Denied.count();
-        let told = ("access_denied", "the person said no");
-        self.tell(server, told, CallbackError::Denied, SignInOutcome::Denied)
+        let error = ("access_denied", "the user denied the request");
+        self.respond(server, error, CallbackError::Denied, SignInOutcome::Denied)
     }
 
-    /// Answers a callback whose parameters were rejected. `counted` is the outcome for the metrics,
+    /// Finishes a login whose callback was rejected. `counted` is the outcome for the metrics,
     /// if the parameters are genuine. The response does not report it, because anyone can send such
     /// a request.
     pub(crate) fn rejected(
@@ -100,10 +100,10 @@ impl LoginFor {
         counted: SignInOutcome,
     ) -> Result<FinishedLogin, CallbackError> {
         counted.count();
-        self.tell(server, SIGN_IN_FAILED, CallbackError::Rejected, SignInOutcome::Rejected)
+        self.respond(server, SIGN_IN_FAILED, CallbackError::Rejected, SignInOutcome::Rejected)
     }
 
-    /// Answers a login that failed because the provider refuses this server, or sent a response
+    /// Finishes a login that failed because the provider refuses this server, or sent a response
     /// that cannot be used.
     pub(crate) fn failed(
         &self,
@@ -111,31 +111,34 @@ impl LoginFor {
         outcome: SignInOutcome,
     ) -> Result<FinishedLogin, CallbackError> {
         outcome.count();
-        self.tell(server, SIGN_IN_FAILED, CallbackError::Failed, outcome)
+        self.respond(server, SIGN_IN_FAILED, CallbackError::Failed, outcome)
     }
 
-    /// Answers a login that failed because the provider or a store of this server did not respond.
+    /// Finishes a login that failed because the provider or a store of this server did not respond.
     pub(crate) fn unavailable(
         &self,
         server: &Server,
         outcome: SignInOutcome,
     ) -> Result<FinishedLogin, CallbackError> {
         outcome.count();
-        let told = ("temporarily_unavailable", "the sign-in is not possible at the moment");
-        self.tell(server, told, CallbackError::Unavailable, outcome)
+        let error = ("temporarily_unavailable", "the sign-in is not possible at the moment");
+        self.respond(server, error, CallbackError::Unavailable, outcome)
     }
 
     /// Builds the redirect URI with the error `access_denied`, or `None` if no client waits.
     pub(crate) fn refusal_uri(&self, server: &Server) -> Option<String> {
         match self {
-            Self::Client(asked) => {
-                Some(asked.error_uri(server, "access_denied", "the person may not use this server"))
-            }
+            Self::Client(authorization) => Some(authorization.error_uri(
+                server,
+                "access_denied",
+                "the user may not use this server",
+            )),
             Self::Account => None,
         }
     }
 
-    fn tell(
+    /// Redirects to the client with an error, or returns `otherwise` if no client waits.
+    fn respond(
         &self,
         server: &Server,
         (error, description): (&str, &str),
@@ -143,8 +146,8 @@ impl LoginFor {
         outcome: SignInOutcome,
     ) -> Result<FinishedLogin, CallbackError> {
         match self {
-            Self::Client(asked) => {
-                let uri = asked.error_uri(server, error, description);
+            Self::Client(authorization) => {
+                let uri = authorization.error_uri(server, error, description);
                 Ok(FinishedLogin::ToClient { uri, outcome })
             }
             Self::Account => Err(otherwise),

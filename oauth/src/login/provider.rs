@@ -1,4 +1,4 @@
-//! The contract of identity providers.
+//! The trait of identity providers.
 //!
 //! A provider authenticates users; everything around it is the same for all of them: the pending
 //! login and its binding to the browser, the access policy, the user's row, the audit log, and the
@@ -32,7 +32,8 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
     fn label(&self) -> &'static str;
 
     /// Returns the path to which the provider redirects: `/oauth/<id>/callback`. `None`: it does
-    /// not redirect, and users enter their name on a page of this server ([`Destination::NamePage`]).
+    /// not redirect, and users enter their name on a page of this server
+    /// ([`Destination::NamePage`]).
     fn callback_path(&self) -> Option<&'static str>;
 
     /// Returns the kind of the records of pending logins, part of their keys. It differs from those
@@ -42,8 +43,8 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         self.id()
     }
 
-    /// Returns what pages and messages say about the sign-in. `things` is what users keep here, such
-    /// as `notes`.
+    /// Returns what pages and messages say about the sign-in. `things` is what users keep here,
+    /// such as `notes`.
     fn texts(&self, things: &str) -> Texts {
         Texts::of(self.label(), things)
     }
@@ -60,13 +61,13 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
 
     /// Returns the access policy for the users of this provider. Default: all users.
     fn policy(&self) -> &AccessPolicy {
-        static EVERYBODY: LazyLock<AccessPolicy> = LazyLock::new(AccessPolicy::default);
-        &EVERYBODY
+        static EVERYONE: LazyLock<AccessPolicy> = LazyLock::new(AccessPolicy::default);
+        &EVERYONE
     }
 
     /// Starts a login: returns where the browser is sent. The provider has to return `state`
-    /// unchanged. `verifier` is the PKCE verifier of the login, which [`finish`](Self::finish) gets
-    /// again.
+    /// unchanged. `verifier` is the PKCE verifier of the login, which is also passed to
+    /// [`finish`](Self::finish).
     fn start(&self, state: &str, verifier: &Verifier) -> Destination;
 
     /// Reads the parameters of a callback, without IO. They are not trusted: anyone can send them.
@@ -91,7 +92,7 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         _group: &str,
         _deadline: Deadline,
     ) -> Result<Membership, ProviderError> {
-        let message = format!("{} does not tell memberships", self.label());
+        let message = format!("{} does not support queries of memberships", self.label());
         Err(ProviderError { message, cause: Cause::Unusable })
     }
 
@@ -101,7 +102,7 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
     }
 
     /// Revokes a token that is no longer needed. Best effort, in the background.
-    fn forget(&self, _token: &Secret) {}
+    fn revoke_token(&self, _token: &Secret) {}
 
     /// Checks the configuration at the provider, for the command `check`. Returns what was found.
     async fn check(&self) -> anyhow::Result<String>;
@@ -210,7 +211,8 @@ impl ProviderError {
 /// What pages and messages say about the sign-in with a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
-    /// The end of the sentence on the start page that begins with “The app opens your browser, and”.
+    /// The end of the sentence on the start page that begins with “The app opens your browser,
+    /// and”.
     pub home: String,
     /// The sentence below the buttons of the consent page.
     pub consent: String,
@@ -226,8 +228,8 @@ impl Texts {
         Self {
             home: format!("you sign in with {label}"),
             consent: format!(
-                "After “Approve” you sign in with {label}, so that the app gets your {things} \
-                 and nobody else’s."
+                "After “Approve” you sign in with {label}, so that the app gets access to your \
+                 {things} only."
             ),
             button: format!("Sign in with {label}"),
             banner: format!("with {label}"),

@@ -58,7 +58,7 @@ pub struct Refusal {
 
 impl From<StoreUnavailable> for CallbackError {
     fn from(error: StoreUnavailable) -> Self {
-        tracing::error!("Sign-in failed: {error}");
+        tracing::error!(%error, "Could not access a pending login or an account session");
         Self::Unavailable
     }
 }

@@ -1,4 +1,4 @@
-//! What decides which identity providers there are.
+//! The settings that determine which identity providers are available.
 
 use platform::{proxies::Proxies, public_url::PublicUrl};
 

@@ -23,20 +23,19 @@ pub(crate) async fn keep(
         Entity::delete_by_id(user.as_str()).exec(db).await?;
         return Ok(());
     };
-    let sealed = server
-        .settings()
-        .data_keys
-        .seal(&purpose(user), token.expose())
-        .ok_or_else(|| Failure::Internal(anyhow::anyhow!("there is no key in DATA_KEYS")))?;
+    let sealed =
+        server.settings().data_keys.seal(&purpose(user), token.expose()).ok_or_else(|| {
+            Failure::Internal(anyhow::anyhow!("no key to encrypt the upstream token with"))
+        })?;
     let row = ActiveModel {
         user_sub: Set(user.as_str().to_owned()),
         sealed: Set(sealed),
         updated_at: Set(server.clock().now()),
     };
-    let newer = OnConflict::column(Column::UserSub)
+    let on_conflict = OnConflict::column(Column::UserSub)
         .update_columns([Column::Sealed, Column::UpdatedAt])
         .to_owned();
-    Entity::insert(row).on_conflict(newer).exec_without_returning(db).await?;
+    Entity::insert(row).on_conflict(on_conflict).exec_without_returning(db).await?;
     Ok(())
 }
 
@@ -97,7 +96,7 @@ async fn reseal(
     Ok(())
 }
 
-/// Associated data of the encryption: binds the token to one user.
+/// Returns the associated data of the encryption, which binds the token to one user.
 fn purpose(user: &UserId) -> String {
     let provider = users::provider_and_subject(user).map_or("", |(provider, _)| provider);
     format!("{provider}-token/v1|{user}")

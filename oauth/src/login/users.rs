@@ -1,5 +1,6 @@
-//! Users who have signed in. Data of a user belongs to a `sub` and needs no row here, so the table
-//! describes who a user is, never what the user may do.
+//! Users who have signed in, or were blocked. Data of a user belongs to a `sub` and needs no row
+//! here. A row has the user's names, whether an operator has blocked the user, and the last result
+//! of the access policy.
 
 use chrono::{DateTime, Utc};
 use entity::users::{ActiveModel, COLUMN, Column, Entity, Model};
@@ -63,11 +64,11 @@ pub(crate) async fn block(
         blocked_at: Set(Some(now)),
         ..Default::default()
     };
-    let once = OnConflict::column(Column::Sub)
+    let on_conflict = OnConflict::column(Column::Sub)
         .update_column(Column::BlockedAt)
         .action_and_where(not_blocked())
         .to_owned();
-    let blocked = Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
+    let blocked = Entity::insert(row).on_conflict(on_conflict).exec_without_returning(db).await?;
     Ok(blocked > 0)
 }
 
@@ -146,8 +147,8 @@ pub async fn seen(
     Ok(updated.rows_affected > 0 || get(db, user).await?.is_some())
 }
 
-/// Finds users by a name: a login name (current or former, in any case), or an identity such as
-/// `github:583231`. Several users can have had the same login, one after the other.
+/// Finds users by a name: the login name of their last sign-in (case-insensitive), or an identity
+/// such as `github:583231`. Several users can have had the same login, one after the other.
 pub async fn named(db: &impl ConnectionTrait, name: &str) -> Result<Vec<Model>, Failure> {
     let login = Expr::expr(Func::lower(Expr::col(Column::Login))).eq(name.to_lowercase());
     let named = Condition::any().add(COLUMN.sub.eq(name)).add(login);

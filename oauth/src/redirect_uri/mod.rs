@@ -87,7 +87,8 @@ const NEVER_PRIVATE: [&str; 23] = [
 
 /// Parameters of the authorization response. A registered query that contains one could be mistaken
 /// for a response.
-const ANSWERS: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
+const RESPONSE_PARAMETERS: [&str; 6] =
+    ["code", "state", "iss", "error", "error_description", "error_uri"];
 
 /// A valid redirect URI of a client, exactly as the client wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ pub enum RedirectUriError {
     NotAbsolute,
     /// The scheme is neither http(s) nor an allowed private-use one.
     #[error(
-        "the scheme of the redirect URI is not one of the known apps'; use https or loopback http, \
+        "the scheme of the redirect URI is not that of a known app; use https, use http on loopback, \
          or ask the operator of this server to add it to REDIRECT_SCHEMES"
     )]
     Scheme,
@@ -140,7 +141,7 @@ pub enum RedirectUriError {
     #[error("the host of the redirect URI is not a plain host name")]
     Host,
     /// `user:password@`.
-    #[error("a redirect URI must not hold a user name")]
+    #[error("a redirect URI must not contain a user name")]
     UserInfo,
     /// `#`.
     #[error("a redirect URI must not have a fragment")]
@@ -152,8 +153,10 @@ pub enum RedirectUriError {
     #[error("a redirect URI must not have wildcards")]
     Wildcard,
     /// A parameter that the authorization response will have.
-    #[error("the query of a redirect URI must not hold parameters of the answer")]
-    Answer,
+    #[error(
+        "the query of a redirect URI must not contain parameters of the authorization response"
+    )]
+    ResponseParameter,
 }
 
 impl Schemes {
@@ -162,11 +165,11 @@ impl Schemes {
     pub fn with(more: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let mut schemes: Vec<String> = KNOWN_SCHEMES.map(str::to_owned).into();
         for scheme in more {
-            let grammar = scheme.starts_with(|it: char| it.is_ascii_lowercase())
-                && scheme.bytes().all(|it| {
-                    it.is_ascii_lowercase() || it.is_ascii_digit() || b"+-.".contains(&it)
+            let is_scheme = scheme.starts_with(|it: char| it.is_ascii_lowercase())
+                && scheme.bytes().all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
                 });
-            if !grammar || NEVER_PRIVATE.contains(&scheme.as_str()) {
+            if !is_scheme || NEVER_PRIVATE.contains(&scheme.as_str()) {
                 return Err(scheme);
             }
             if !schemes.contains(&scheme) {
@@ -220,8 +223,8 @@ impl RedirectUri {
             }
             _ => {}
         }
-        if holds_answer(query.unwrap_or_default()) {
-            return Err(RedirectUriError::Answer);
+        if has_response_parameter(query.unwrap_or_default()) {
+            return Err(RedirectUriError::ResponseParameter);
         }
         Ok(Self(text.to_owned()))
     }
@@ -269,14 +272,17 @@ pub fn destination(uri: &str) -> Destination {
 }
 
 /// Appends a response to the query of a redirect URI. The existing query is not changed.
-pub fn with_answer<'a>(uri: &str, answer: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let added = form_urlencoded::Serializer::new(String::new()).extend_pairs(answer).finish();
-    let joint = match uri.split_once('?') {
+pub fn with_response<'a>(
+    uri: &str,
+    response: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let added = form_urlencoded::Serializer::new(String::new()).extend_pairs(response).finish();
+    let separator = match uri.split_once('?') {
         None => "?",
         Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
         Some(_) => "&",
     };
-    format!("{uri}{joint}{added}")
+    format!("{uri}{separator}{added}")
 }
 
 /// The parts of a loopback URI that must be equal.
@@ -319,14 +325,14 @@ fn without_port(authority: &str) -> Option<&str> {
         None => authority.find(':').unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(host_end);
-    let fits = match port.strip_prefix(':') {
+    let is_valid = match port.strip_prefix(':') {
         None => port.is_empty(),
         Some(digits) => {
             digits.bytes().all(|it| it.is_ascii_digit())
                 && digits.parse::<u16>().is_ok_and(|it| it != 0)
         }
     };
-    fits.then_some(host)
+    is_valid.then_some(host)
 }
 
 fn is_loopback_host(host: &str) -> bool {
@@ -347,13 +353,13 @@ fn check_host(text: &str, scheme: &str, authority: Option<&str>) -> Result<(), R
     // The parser accepts many ways to write an address. Only the canonical one is accepted here, so
     // that the host that the user reads is the host that the browser connects to.
     let url = Url::parse(text).map_err(|_unusable| RedirectUriError::Host)?;
-    let plain = url.host_str() == Some(host.to_ascii_lowercase().as_str());
-    let owned = match url.host() {
+    let is_canonical = url.host_str() == Some(host.to_ascii_lowercase().as_str());
+    let is_ownable = match url.host() {
         Some(Host::Domain(name)) => is_ownable(name),
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
         None => false,
     };
-    if plain && owned { Ok(()) } else { Err(RedirectUriError::Host) }
+    if is_canonical && is_ownable { Ok(()) } else { Err(RedirectUriError::Host) }
 }
 
 /// Returns whether a host name can be owned: a public suffix such as `com` or `co.uk` cannot,
@@ -403,8 +409,8 @@ pub(super) fn has_dot_segments(path: &str) -> bool {
     })
 }
 
-fn holds_answer(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| ANSWERS.contains(&&*name))
+fn has_response_parameter(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| RESPONSE_PARAMETERS.contains(&&*name))
 }
 
 #[cfg(test)]

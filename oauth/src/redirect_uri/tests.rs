@@ -7,7 +7,7 @@ fn parse(text: &str) -> Result<RedirectUri, RedirectUriError> {
 }
 
 #[test]
-fn real_clients_can_register() {
+fn uris_of_known_clients_are_accepted() {
     for good in [
         "https://claude.ai/api/mcp/auth_callback",
         "https://chatgpt.com/connector_platform_oauth_redirect",
@@ -47,7 +47,7 @@ fn real_clients_can_register() {
 }
 
 #[test]
-fn what_could_be_misused_is_refused() {
+fn unsafe_uris_are_refused() {
     use RedirectUriError as E;
     for (bad, error) in [
         ("", E::NotAbsolute),
@@ -118,10 +118,10 @@ fn what_could_be_misused_is_refused() {
         ("cursor:", E::NotAbsolute),
         ("cursor://", E::NotAbsolute),
         ("cursor:/", E::NotAbsolute),
-        ("https://example.com/cb?code=1", E::Answer),
-        ("https://example.com/cb?a=1&state=", E::Answer),
-        ("https://example.com/cb?%69ss=x", E::Answer),
-        ("cursor://x/cb?error=x", E::Answer),
+        ("https://example.com/cb?code=1", E::ResponseParameter),
+        ("https://example.com/cb?a=1&state=", E::ResponseParameter),
+        ("https://example.com/cb?%69ss=x", E::ResponseParameter),
+        ("cursor://x/cb?error=x", E::ResponseParameter),
     ] {
         assert_eq!(parse(bad), Err(error), "{bad:?}");
     }
@@ -139,7 +139,7 @@ fn known_schemes_are_schemes_that_could_be_configured() {
 }
 
 #[test]
-fn schemes_can_be_added_unless_they_mean_something() {
+fn schemes_can_be_added_unless_they_are_never_private() {
     let schemes = Schemes::with(["com.example.app".to_owned()]).unwrap();
     assert!(RedirectUri::parse("com.example.app:/cb", &schemes).is_ok());
     assert!(RedirectUri::parse("cursor://x/cb", &schemes).is_ok());
@@ -149,7 +149,7 @@ fn schemes_can_be_added_unless_they_mean_something() {
 }
 
 #[test]
-fn a_request_names_a_registered_uri_exactly() {
+fn a_requested_uri_must_equal_the_registered_one() {
     let registered = parse("https://example.com/cb").unwrap();
     assert!(registered.matches("https://example.com/cb"));
     for other in [
@@ -223,19 +223,19 @@ fn on_loopback_the_port_does_not_matter() {
 }
 
 #[test]
-fn an_answer_is_added_to_the_query() {
+fn a_response_is_added_to_the_query() {
     for (uri, expected) in [
         ("https://e.com/cb", "https://e.com/cb?code=a%26b&iss=x"),
         ("https://e.com/cb?", "https://e.com/cb?code=a%26b&iss=x"),
         ("https://e.com/cb?t=1", "https://e.com/cb?t=1&code=a%26b&iss=x"),
         ("cursor://x/cb?t=1&", "cursor://x/cb?t=1&code=a%26b&iss=x"),
     ] {
-        assert_eq!(with_answer(uri, [("code", "a&b"), ("iss", "x")]), expected);
+        assert_eq!(with_response(uri, [("code", "a&b"), ("iss", "x")]), expected);
     }
 }
 
 #[test]
-fn a_person_can_tell_who_receives_the_answer() {
+fn the_destination_is_the_recipient_of_the_response() {
     for (uri, expected) in [
         ("https://claude.ai/cb", Destination::Site { host: "claude.ai".into() }),
         ("https://e.com:8443/cb", Destination::Site { host: "e.com:8443".into() }),
@@ -253,7 +253,7 @@ fn path() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn what_is_registered_matches_itself(path in path(), host in "[a-z]{1,8}\\.(com|de)") {
+    fn a_registered_uri_matches_itself(path in path(), host in "[a-z]{1,8}\\.(com|de)") {
         if let Ok(uri) = parse(&format!("https://{host}{path}")) {
             prop_assert!(uri.matches(uri.as_str()));
             let longer = format!("{uri}x");
@@ -291,7 +291,7 @@ proptest! {
     }
 
     #[test]
-    fn what_we_take_the_parser_leaves_alone(text in "(https|http)://[ -~]{0,30}") {
+    fn the_parser_does_not_change_an_accepted_uri(text in "(https|http)://[ -~]{0,30}") {
         if let Ok(uri) = parse(&text) {
             let url = Url::parse(uri.as_str()).unwrap();
             prop_assert!(url.username().is_empty() && url.password().is_none());
@@ -303,8 +303,8 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_can_be_read_back(query in "(\\?[a-z0-9=&]{0,10})?", value in "\\PC{0,20}") {
-        let uri = with_answer(&format!("https://e.com/cb{query}"), [("state", value.as_str())]);
+    fn a_response_can_be_parsed_back(query in "(\\?[a-z0-9=&]{0,10})?", value in "\\PC{0,20}") {
+        let uri = with_response(&format!("https://e.com/cb{query}"), [("state", value.as_str())]);
         let url = Url::parse(&uri).unwrap();
         let (name, read) = url.query_pairs().last().unwrap();
         prop_assert_eq!((&*name, &*read), ("state", value.as_str()));

@@ -13,13 +13,13 @@ use sha2::{Digest as _, Sha256};
 use super::{millis, unwrap, wrap};
 use crate::cimd::Documents;
 
-/// A store of documents that all instances share.
-pub struct KeptDocuments {
+/// A store in Redis of documents that all instances share.
+pub struct SharedDocuments {
     connection: Connection,
     clock: Arc<dyn Clock>,
 }
 
-impl KeptDocuments {
+impl SharedDocuments {
     /// Creates a store that uses this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
         Self { connection, clock }
@@ -37,8 +37,8 @@ impl KeptDocuments {
             Ok((found,)) => found,
             Err(error) => {
                 tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "Could not share client documents; each instance uses its own: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not share client documents; each instance uses its own"
                 );
                 None
             }
@@ -47,7 +47,7 @@ impl KeptDocuments {
 }
 
 #[async_trait]
-impl Documents for KeptDocuments {
+impl Documents for SharedDocuments {
     async fn get(&self, key: &str) -> Option<Vec<u8>> {
         let found: Vec<u8> = self.run(redis::pipe().get(self.key(key))).await?;
         unwrap(&found, self.clock.now())
@@ -61,8 +61,8 @@ impl Documents for KeptDocuments {
     }
 }
 
-impl fmt::Debug for KeptDocuments {
+impl fmt::Debug for SharedDocuments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeptDocuments")
+        f.write_str("SharedDocuments")
     }
 }

@@ -1,7 +1,7 @@
 //! Rate limits that all instances count together: one string per key, updated by one script.
 //!
-//! While Redis is unavailable, each instance counts alone. Only one call per [`PROBE`] checks
-//! whether it is available again, so an unresponsive Redis delays few requests.
+//! While Redis is unavailable, each instance counts alone. Only one call per [`PROBE_INTERVAL`]
+//! checks whether it is available again, so an unresponsive Redis delays few requests.
 
 use std::{
     fmt,
@@ -21,10 +21,10 @@ use super::{FORMAT, REDIS};
 use crate::limits::{Bucket, InProcess, Limiter, Verdict};
 
 /// The timeout for the shared count. Redis normally responds within a millisecond.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The time between two attempts while Redis is unavailable.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The length of the hash of a key in Redis, in bytes: enough to avoid collisions.
 const KEY_BYTES: usize = 16;
@@ -35,9 +35,9 @@ pub struct Limits {
     clock: Arc<dyn Clock>,
     take: Script,
     /// The limiter in use while Redis is unavailable.
-    alone: InProcess,
+    local: InProcess,
     /// The time of the next attempt. `None`: Redis is available.
-    away: Mutex<Option<Instant>>,
+    retry_at: Mutex<Option<Instant>>,
 }
 
 impl Limits {
@@ -46,8 +46,8 @@ impl Limits {
         Self {
             connection,
             take: Script::new(include_str!("limits_take.lua")),
-            alone: InProcess::new(Arc::clone(&clock)),
-            away: Mutex::default(),
+            local: InProcess::new(Arc::clone(&clock)),
+            retry_at: Mutex::default(),
             clock,
         }
     }
@@ -55,20 +55,20 @@ impl Limits {
     /// Returns how far the key's stored time would be ahead of now, in microseconds. `None`: Redis
     /// is unavailable.
     async fn ahead(&self, bucket: &Bucket, key: &str, count: u32) -> Option<i64> {
-        if !self.may_ask() {
+        if !self.may_try() {
             return None;
         }
-        match timeout(PATIENCE, self.ask(bucket, key, count)).await {
+        match timeout(TIMEOUT, self.take_shared(bucket, key, count)).await {
             Ok(Ok(ahead)) => {
-                self.is_back();
+                self.mark_available();
                 Some(ahead)
             }
-            Ok(Err(error)) => self.is_away(&error),
-            Err(slow) => self.is_away(&slow),
+            Ok(Err(error)) => self.mark_unavailable(&error),
+            Err(elapsed) => self.mark_unavailable(&elapsed),
         }
     }
 
-    async fn ask(&self, bucket: &Bucket, key: &str, count: u32) -> Result<i64, StoreError> {
+    async fn take_shared(&self, bucket: &Bucket, key: &str, count: u32) -> Result<i64, StoreError> {
         // A key may be long and may identify a user, so its hash is used.
         let hash = URL_SAFE_NO_PAD.encode(&Sha256::digest(key)[..KEY_BYTES]);
         let taken = bucket.interval() * i64::from(count.min(bucket.limit));
@@ -81,32 +81,32 @@ impl Limits {
         self.connection.script(&take).await
     }
 
-    fn may_ask(&self) -> bool {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *away {
+    fn may_try(&self) -> bool {
+        let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *retry_at {
             None => true,
-            Some(again) if Instant::now() >= *again => {
+            Some(at) if Instant::now() >= *at => {
                 // Until this call has finished, other requests are counted by the local limiter.
-                *again = Instant::now() + PROBE;
+                *at = Instant::now() + PROBE_INTERVAL;
                 true
             }
             Some(_) => false,
         }
     }
 
-    fn is_back(&self) {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if away.take().is_some() {
+    fn mark_available(&self) {
+        let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if retry_at.take().is_some() {
             tracing::info!(dependency = REDIS, "Rate limits are shared by all instances again");
         }
     }
 
-    fn is_away(&self, error: &dyn fmt::Display) -> Option<i64> {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if away.replace(Instant::now() + PROBE).is_none() {
+    fn mark_unavailable(&self, error: &dyn fmt::Display) -> Option<i64> {
+        let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if retry_at.replace(Instant::now() + PROBE_INTERVAL).is_none() {
             tracing::warn!(
                 dependency = REDIS, %error,
-                "Redis is unavailable; each instance counts rate limits alone: {error}"
+                "Redis is unavailable; each instance counts rate limits alone"
             );
         }
         None
@@ -118,7 +118,7 @@ impl Limiter for Limits {
     async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
         match self.ahead(bucket, key, count).await {
             Some(ahead) => bucket.judge(ahead),
-            None => self.alone.take(bucket, key, count).await,
+            None => self.local.take(bucket, key, count).await,
         }
     }
 }

@@ -1,5 +1,5 @@
 -- Advances the time up to which a key has used its quota (GCRA). KEYS: the key's time.
--- ARGV: format, now, what is taken, the window; times in microseconds.
+-- ARGV: format, now, the time that the requests take from the quota, the window; in microseconds.
 -- Returns how far the key's time would be ahead of now, in microseconds.
 local now = tonumber(ARGV[2])
 local used = now

@@ -1,4 +1,5 @@
-//! Redis stores that instances share: pending sign-ins, rate limits, and client metadata documents.
+//! Redis stores that instances share: pending sign-ins and account sessions, rate limits, and
+//! client metadata documents.
 //!
 //! The connection is the one that the stores of [`mcp`] use. Every command touches one key, so a
 //! cluster needs no hash tags here. Every key has a lifetime, and every value begins with a format
@@ -10,6 +11,7 @@
 //! | `oauth:<kind>:<hash>` | one pending step of a sign-in, or a session | as requested, usually ten minutes |
 //! | `rl:<bucket>:<hash>` | the time up to which a key has used its quota | until then, at most the window |
 //! | `cimd:<hash>` | a client metadata document | as its header says, at most a day |
+//! | `cimd:<hash>` | a note that a document could not be fetched, or since when it is gone | a minute, or 14 days |
 //!
 //! Expiry is decided by the service's clock, as for codes and tokens; the lifetimes in Redis only
 //! remove expired values.
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-pub use self::{documents::KeptDocuments, limits::Limits, pending::Pending};
+pub use self::{documents::SharedDocuments, limits::Limits, pending::Pending};
 
 /// The format byte of every value. Readers of the next format must support this one, too.
 const FORMAT: u8 = b'1';

@@ -28,7 +28,7 @@ impl Pending {
 
     async fn read(&self, command: &Pipeline) -> Result<Option<Vec<u8>>, StoreUnavailable> {
         let (found,): (Option<Vec<u8>>,) = self.connection.pipeline(command).await?;
-        Ok(found.and_then(|it| unwrap(&it, self.clock.now())))
+        Ok(found.and_then(|value| unwrap(&value, self.clock.now())))
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Case {
     Grace,
     /// C: its successor is considered lost.
     Recover,
-    /// D: another party has a copy of it.
+    /// D: it is a replay: another party may have a copy of it.
     Replay,
 }
 
@@ -36,11 +36,11 @@ pub(super) fn decide(
         let newest = token.superseded_at.is_none() && token.generation == grant.generation;
         return if newest { Case::Rotate } else { Case::Replay };
     };
-    let recovered_lately = grant.recovered_at.is_some_and(|it| now - it <= RECOVERY_WINDOW);
+    let recovered_recently = grant.recovered_at.is_some_and(|it| now - it <= RECOVERY_WINDOW);
     // A `used_at` in the future, from an instance whose clock is ahead, counts as just now.
     if now - used_at <= GRACE {
         Case::Grace
-    } else if !successor_used && now - used_at <= RECOVERY_WINDOW && !recovered_lately {
+    } else if !successor_used && now - used_at <= RECOVERY_WINDOW && !recovered_recently {
         Case::Recover
     } else {
         Case::Replay

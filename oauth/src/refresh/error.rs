@@ -26,7 +26,7 @@ pub enum RefreshError {
     Unavailable(#[from] Failure),
     /// The tokens of this grant were exchanged too often recently; contains the time until a retry
     /// can succeed.
-    #[error("the tokens of this grant were exchanged too often lately")]
+    #[error("the tokens of this grant were exchanged too often recently")]
     TooOften(Duration),
     /// The access policy cannot be checked at the moment, and no recent positive result exists.
     #[error("the access policy cannot be checked at the moment")]

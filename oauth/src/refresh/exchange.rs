@@ -15,7 +15,7 @@ use super::{
     case::{Case, GRACE, decide},
     error::RefreshError,
     successor::{open, seal},
-    tokens::{find, forget_seals, supersede_after, was_used_after},
+    tokens::{delete_old_seals, find, supersede_after, was_used_after},
 };
 use crate::{
     access_token::Minter,
@@ -55,14 +55,14 @@ pub async fn rotate(
     client: &Client,
     rotation: Rotation<'_>,
 ) -> Result<TokenSet, RefreshError> {
-    let presented = PlainToken::parse(rotation.token)
-        .ok_or(RefreshError::InvalidGrant("it is not one of ours"))?;
+    let presented =
+        PlainToken::parse(rotation.token).ok_or(RefreshError::InvalidGrant("it is malformed"))?;
     resource::check(&server.settings().public_url, rotation.resource.iter().copied())?;
-    let wanted = match rotation.scope {
+    let requested = match rotation.scope {
         Some(scope) => server.settings().scopes.parse(scope)?,
         None => Scopes::default(),
     };
-    let exchange = Exchange { server, client, presented, wanted, request: rotation.request };
+    let exchange = Exchange { server, client, presented, requested, request: rotation.request };
 
     let grant = exchange.grant().await?;
     // Limited per grant, not per network: other clients in the same network do not count.
@@ -83,7 +83,7 @@ struct Exchange<'a> {
     client: &'a Client,
     presented: PlainToken,
     /// Empty: everything that was granted.
-    wanted: Scopes,
+    requested: Scopes,
     request: RequestInfo,
 }
 
@@ -109,27 +109,27 @@ impl Exchange<'_> {
         &self,
         grant: Option<oauth_grants::Model>,
     ) -> Result<oauth_grants::Model, RefreshError> {
-        let grant = grant.ok_or(RefreshError::InvalidGrant("its grant is gone"))?;
-        let ours = self.server.settings().public_url.mcp();
+        let grant = grant.ok_or(RefreshError::InvalidGrant("its grant does not exist"))?;
+        let endpoint = self.server.settings().public_url.mcp();
         if grant.client_id != self.client.id {
-            Err(RefreshError::InvalidGrant("it is another client's"))
+            Err(RefreshError::InvalidGrant("it was issued to another client"))
         } else if grant.revoked_at.is_some() {
             Err(RefreshError::InvalidGrant("its grant was revoked"))
         } else if !grant::is_live(&grant, self.server.clock().now()) {
             Err(RefreshError::InvalidGrant("its grant has ended"))
-        } else if grant.resource != ours {
+        } else if grant.resource != endpoint {
             let why = "it was issued when this server had another address";
             Err(RefreshError::InvalidGrant(why))
         } else if !self.client.may_refresh {
             Err(RefreshError::InvalidGrant("the client may not refresh"))
-        } else if !self.wanted.is_subset(&self.granted(&grant)) {
+        } else if !self.requested.is_subset(&self.granted(&grant)) {
             Err(RefreshError::ScopeExceeded)
         } else {
             Ok(grant)
         }
     }
 
-    /// The granted scopes that this version still knows.
+    /// Returns the granted scopes that this version still knows.
     fn granted(&self, grant: &oauth_grants::Model) -> Scopes {
         self.server.settings().scopes.known(&grant.scope)
     }
@@ -154,7 +154,7 @@ impl Exchange<'_> {
         let (kind, refresh_token) = match decide(&token, &grant, successor_used, now) {
             Case::Rotate => {
                 let successor = self.succeed(&transaction, &grant, &token, now).await?;
-                forget_seals(&transaction, &token, now).await?;
+                delete_old_seals(&transaction, &token, now).await?;
                 (audit::Kind::TokenRefreshed, successor)
             }
             Case::Grace => {
@@ -174,7 +174,8 @@ impl Exchange<'_> {
             }
             Case::Replay => return self.replay(transaction, &grant, now).await,
         };
-        let scope = if self.wanted.is_empty() { self.granted(&grant) } else { self.wanted.clone() };
+        let scope =
+            if self.requested.is_empty() { self.granted(&grant) } else { self.requested.clone() };
         let access_token = grant::mint(minter, &grant, &scope)?;
         let event = self.event(kind, &grant).detail(scope.to_string());
         audit::write(&transaction, now, &event).await?;
@@ -235,7 +236,7 @@ impl Exchange<'_> {
         mut row: Model,
     ) -> Result<PlainToken, RefreshError> {
         if grant.generation - row.generation > MAX_CHAIN {
-            return Err(RefreshError::InvalidGrant("it is too far behind"));
+            return Err(RefreshError::InvalidGrant("it was exchanged too many times ago"));
         }
         let mut token = self.presented.clone();
         while row.generation < grant.generation {
@@ -259,8 +260,8 @@ impl Exchange<'_> {
         audit::write(&transaction, now, &event).await?;
         transaction.commit().await.map_err(Failure::from)?;
         event.log();
-        let ended = Ended { at: now, grants: std::slice::from_ref(grant), person: None };
-        revoke::tell(self.server, ended).await;
+        let ended = Ended { at: now, grants: std::slice::from_ref(grant), user: None };
+        revoke::notify(self.server, ended).await;
         Err(RefreshError::InvalidGrant("it was used before"))
     }
 

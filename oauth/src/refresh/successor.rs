@@ -25,7 +25,8 @@ pub(super) fn open(presented: &PlainToken, row: &Model) -> anyhow::Result<PlainT
     let plain = key(presented)
         .open(&purpose(row), sealed)
         .map_err(|Damaged| anyhow!("a sealed refresh token is damaged"))?;
-    PlainToken::parse(std::str::from_utf8(&plain)?).context("a sealed refresh token is none")
+    PlainToken::parse(std::str::from_utf8(&plain)?)
+        .context("a decrypted refresh token is malformed")
 }
 
 /// Derives the key that encrypts the successor of a token.
@@ -33,8 +34,8 @@ fn key(token: &PlainToken) -> SealingKey {
     SealingKey::new(Secret::new(token.expose()).derive("refresh-successor/v1"))
 }
 
-/// Associated data of the encryption: the grant, and the generation of the token whose key decrypts
-/// it.
+/// Returns the associated data of the encryption: the grant, and the generation of the token whose
+/// key decrypts it.
 fn purpose(token: &Model) -> Vec<u8> {
     [token.grant_id.0.as_bytes().as_slice(), &token.generation.to_be_bytes()].concat()
 }

@@ -47,7 +47,7 @@ fn grant(generation: i32, recovered_at: Option<DateTime<Utc>>) -> oauth_grants::
 }
 
 #[test]
-fn what_a_token_means_follows_from_the_rows() {
+fn the_case_follows_from_the_rows() {
     const DAY: i64 = 24 * 60;
     let second = TimeDelta::seconds(1);
     let now = at(10 * DAY);
@@ -61,7 +61,7 @@ fn what_a_token_means_follows_from_the_rows() {
         ("replaced, newest by mistake", superseded, grant(2, None), false, Case::Replay),
         ("just now", token(1, Some(now)), grant(2, None), false, Case::Grace),
         (
-            "by a clock ahead of ours",
+            "by a clock that is ahead",
             token(1, Some(now + second)),
             grant(2, None),
             false,
@@ -124,7 +124,7 @@ fn what_a_token_means_follows_from_the_rows() {
 }
 
 #[test]
-fn only_the_predecessor_opens_a_seal() {
+fn only_the_predecessor_decrypts_a_successor() {
     let (presented, successor) = (PlainToken::generate(), PlainToken::generate());
     let mut row = token(3, Some(at(1)));
     row.successor_sealed = Some(seal(&presented, &row, &successor).unwrap());
@@ -136,7 +136,7 @@ fn only_the_predecessor_opens_a_seal() {
             .unwrap()
             .windows(8)
             .any(|it| successor.expose().as_bytes().starts_with(it)),
-        "and it cannot be read without"
+        "the successor is not stored in plain text"
     );
 
     assert!(open(&PlainToken::generate(), &row).is_err());

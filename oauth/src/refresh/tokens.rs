@@ -49,7 +49,7 @@ pub(super) async fn supersede_after(
 
 /// Deletes the encrypted successors of older tokens, which are no longer needed: a successor was
 /// used, and [`GRACE`] has passed.
-pub(super) async fn forget_seals(
+pub(super) async fn delete_old_seals(
     db: &impl ConnectionTrait,
     token: &Model,
     now: DateTime<Utc>,

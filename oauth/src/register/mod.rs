@@ -1,9 +1,9 @@
-//! Dynamic client registration (RFC 7591). What a client says about itself is unverified.
+//! Dynamic client registration (RFC 7591).
 //!
 //! Anyone may register, so a registration proves nothing: the name is unverified, the client is
 //! deleted after a day unless a user authorizes it, and there is no maximum number of clients,
-//! after which others would be locked out. Metadata that the server does not use (links, logos,
-//! keys, contacts) is not stored, so no page can ever show it.
+//! since a flood of registrations could reach it and prevent all others. Metadata that the server
+//! does not use (links, logos, keys, contacts) is not stored, so no page can ever show it.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     audit::{self, Event, RequestInfo},
-    client::{Metadata, Method, UNUSED_LIFETIME, holds_private_key},
+    client::{Metadata, Method, UNUSED_LIFETIME, contains_private_key},
     display_name::DisplayName,
     record,
     redirect_uri::{self, RedirectUri, Schemes},
@@ -133,7 +133,9 @@ pub async fn register(
         id: Set(id.clone()),
         kind: Set(Kind::Dynamic),
         metadata: Set(serde_json::to_value(&metadata).map_err(|error| {
-            Failure::Internal(anyhow::Error::new(error).context("could not write metadata"))
+            Failure::Internal(
+                anyhow::Error::new(error).context("could not serialize the metadata of a client"),
+            )
         })?),
         metadata_hash: Set(entity::Digest::new(metadata.hash())),
         secret_hash: Set(secret.as_ref().map(PlainClientSecret::hash)),
@@ -172,13 +174,13 @@ fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
         return Err(metadata(&format!("the body is longer than {MAX_BYTES} bytes")));
     }
     let object = strict_json::object(body).map_err(|error| {
-        metadata(&format!("the body must be one JSON object, without a key twice: {error}"))
+        metadata(&format!("the body must be one JSON object without duplicate keys: {error}"))
     })?;
     if strict_json::optional(&object, "software_statement").is_some() {
         return Err(RegisterError::SoftwareStatement);
     }
-    if holds_private_key(&object) {
-        return Err(metadata("jwks must not hold private keys"));
+    if contains_private_key(&object) {
+        return Err(metadata("jwks must not contain private keys"));
     }
     Ok(Metadata {
         redirect_uris: redirect_uris(&object, schemes)?,
@@ -208,22 +210,22 @@ fn redirect_uris(
         return Err(refused("redirect_uris must be an array of URIs"));
     };
     if items.is_empty() || items.len() > redirect_uri::MAX_COUNT {
-        return Err(refused("redirect_uris must hold 1 to 10 URIs"));
+        return Err(refused("redirect_uris must contain 1 to 10 URIs"));
     }
     let mut seen = BTreeSet::new();
     let mut uris = Vec::new();
     for item in items {
         let text =
-            item.as_str().ok_or_else(|| refused("redirect_uris must be an array of texts"))?;
+            item.as_str().ok_or_else(|| refused("redirect_uris must be an array of strings"))?;
         if !seen.insert(text) {
-            return Err(refused("redirect_uris must not hold a URI twice"));
+            return Err(refused("redirect_uris must not contain duplicates"));
         }
-        let uri = RedirectUri::parse(text, schemes).map_err(|it| refused(&it.to_string()))?;
+        let uri = RedirectUri::parse(text, schemes).map_err(|error| refused(&error.to_string()))?;
         uris.push(uri);
     }
     match text(object, "application_type")? {
         Some("web") if uris.iter().any(RedirectUri::is_loopback) => {
-            Err(refused("a web application must not redirect to the machine of the person"))
+            Err(refused("a web application must not redirect to loopback"))
         }
         None | Some("native" | "web") => Ok(uris),
         Some(_) => Err(metadata("application_type must be native or web")),
@@ -237,13 +239,13 @@ fn may_refresh(object: &Map<String, Value>) -> Result<bool, RegisterError> {
     if let Some(types) = texts(object, "response_types")?
         && !types.contains(&"code")
     {
-        return Err(metadata("response_types must hold code"));
+        return Err(metadata("response_types must contain code"));
     }
     let Some(types) = texts(object, "grant_types")? else {
         return Ok(true);
     };
     if !types.contains(&"authorization_code") {
-        return Err(metadata("grant_types must hold authorization_code"));
+        return Err(metadata("grant_types must contain authorization_code"));
     }
     Ok(types.contains(&"refresh_token"))
 }

@@ -17,7 +17,7 @@ fn code(result: Result<Metadata, RegisterError>) -> Option<&'static str> {
 }
 
 #[test]
-fn what_a_client_leaves_out_has_a_sensible_meaning() {
+fn omitted_members_have_defaults() {
     let least = parsed(&json!({"redirect_uris": ["http://localhost/cb"]})).unwrap();
     assert_eq!(least.method, Method::None);
     assert!(least.may_refresh && least.scope.is_none());
@@ -27,7 +27,7 @@ fn what_a_client_leaves_out_has_a_sensible_meaning() {
 #[test]
 fn a_member_that_is_null_or_empty_is_absent() {
     let least = parsed(&json!({"redirect_uris": ["http://localhost/cb"]}));
-    for nothing in [Value::Null, json!("")] {
+    for absent in [Value::Null, json!("")] {
         let mut registration = json!({"redirect_uris": ["http://localhost/cb"]});
         for member in [
             "application_type",
@@ -49,16 +49,16 @@ fn a_member_that_is_null_or_empty_is_absent() {
             "token_endpoint_auth_method",
             "tos_uri",
         ] {
-            registration[member] = nothing.clone();
+            registration[member] = absent.clone();
         }
-        assert_eq!(parsed(&registration), least, "{nothing}");
+        assert_eq!(parsed(&registration), least, "{absent}");
     }
     let public = json!({"keys": [{"kty": "EC", "x": "x", "d": null, "k": null}]});
     assert!(with("jwks", public).is_ok());
 }
 
 #[test]
-fn real_registrations_are_taken() {
+fn registrations_of_known_clients_are_accepted() {
     let vs_code = json!({
         "client_name": "Visual Studio Code",
         "client_uri": "https://code.visualstudio.com",
@@ -102,7 +102,7 @@ fn redirect_uris_are_checked() {
 }
 
 #[test]
-fn a_web_application_has_no_loopback() {
+fn a_web_application_must_not_use_loopback() {
     let of =
         |kind: &str, uri: &str| parsed(&json!({"application_type": kind, "redirect_uris": [uri]}));
     assert_eq!(code(of("web", "http://localhost/cb")), Some("invalid_redirect_uri"));
@@ -113,7 +113,7 @@ fn a_web_application_has_no_loopback() {
 }
 
 #[test]
-fn what_we_cannot_serve_is_refused() {
+fn unsupported_metadata_is_refused() {
     for (member, bad) in [
         ("grant_types", json!(["implicit"])),
         ("grant_types", json!(["password"])),
@@ -142,7 +142,7 @@ fn what_we_cannot_serve_is_refused() {
 }
 
 #[test]
-fn what_we_have_no_use_for_is_not_kept() {
+fn unused_metadata_is_not_stored() {
     for (member, value) in [
         ("client_uri", json!("javascript:alert(1)")),
         ("logo_uri", json!("data:image/svg+xml,<svg onload=alert(1)>")),
@@ -153,9 +153,9 @@ fn what_we_have_no_use_for_is_not_kept() {
         ("client_secret", json!("chosen")),
         ("jwks", json!({"keys": [{"kty": "EC", "x": "x"}]})),
     ] {
-        let kept = serde_json::to_string(&with(member, value).unwrap()).unwrap();
+        let stored = serde_json::to_string(&with(member, value).unwrap()).unwrap();
         for word in ["alert", "169.254", "chosen", member] {
-            assert!(!kept.contains(word), "{kept}");
+            assert!(!stored.contains(word), "{stored}");
         }
     }
     let named = with("client_name", json!("<b>\u{202e}x")).unwrap();
@@ -166,10 +166,11 @@ fn what_we_have_no_use_for_is_not_kept() {
 fn the_body_is_one_plain_object() {
     let valid = br#"{"redirect_uris": ["https://app.example.com/cb"]}"#;
     assert!(parse(valid, &Schemes::default()).is_ok());
-    let twice = br#"{"redirect_uris": ["https://a.example.com/cb"], "redirect_uris": []}"#;
+    let duplicate = br#"{"redirect_uris": ["https://a.example.com/cb"], "redirect_uris": []}"#;
     let bom = [b"\xef\xbb\xbf", &valid[..]].concat();
     let large = format!("{{\"x\": \"{}\"}}", "x".repeat(MAX_BYTES));
-    for bad in [&b""[..], b"x", b"[]", b"null", twice, &bom, b"{\"a\": \"\xff\"}", large.as_bytes()]
+    for bad in
+        [&b""[..], b"x", b"[]", b"null", duplicate, &bom, b"{\"a\": \"\xff\"}", large.as_bytes()]
     {
         let refused = parse(bad, &Schemes::default()).err().and_then(|it| it.code());
         assert_eq!(refused, Some("invalid_client_metadata"));

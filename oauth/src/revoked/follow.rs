@@ -27,7 +27,7 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 /// [`mcp::AccessCheck::changes`]. Never returns: drop the future to stop.
 ///
 /// Only one call per service polls. Another one, such as that of the worker in an embedded program,
-/// waits until the first is dropped, since both would learn the same.
+/// waits until the first is dropped, since both would read the same rows.
 pub async fn follow(server: &Server, revoked: impl Fn(GrantId)) {
     let _polling = server.revoked().0.following.lock().await;
     let mut ticks = interval(POLL_EVERY);
@@ -46,7 +46,7 @@ pub async fn follow(server: &Server, revoked: impl Fn(GrantId)) {
             received = next(&mut signals) => match received {
                 Received::Signal(Signal::Revoked { grant }) => {
                     if let Ok(grant) = grant.parse()
-                        && server.revoked().hear(grant)
+                        && server.revoked().insert_notified(grant)
                     {
                         revoked(grant);
                     }
@@ -85,7 +85,7 @@ impl Following<'_> {
                     self.read_keys().await;
                 }
             }
-            Err(error) => self.warn("Could not read revocations; asking again in 1 s", &error),
+            Err(error) => self.warn("Could not read revocations; retrying in 1 s", &error),
         }
     }
 
@@ -126,10 +126,10 @@ impl Following<'_> {
     }
 
     /// Logs a failure, at most once per [`WARN_EVERY`].
-    fn warn(&mut self, what: &str, error: &(impl fmt::Debug + fmt::Display)) {
+    fn warn(&mut self, what: &str, error: &impl fmt::Debug) {
         if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             self.warned_at = Some(Instant::now());
-            tracing::warn!(error = ?error, "{what}: {error}");
+            tracing::warn!(error = ?error, "{what}");
         }
     }
 }

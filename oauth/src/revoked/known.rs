@@ -37,7 +37,7 @@ impl<K> Default for Latest<K> {
 pub(super) struct Revocation {
     pub(super) at: DateTime<Utc>,
     /// Whether subscribers have been notified and have closed the grant's streams.
-    pub(super) told: bool,
+    pub(super) notified: bool,
 }
 
 impl<K: Eq + Hash> Latest<K> {
@@ -56,22 +56,22 @@ impl<K: Eq + Hash> Latest<K> {
     /// Adds a revocation that happens once per key. Returns whether it is new, that is, whether
     /// subscribers have not been notified of it.
     pub(super) fn insert(&mut self, key: K, new: Revocation, most: usize) -> bool {
-        let known = self.revoked.entry(key).or_insert(Revocation { told: false, ..new });
-        let news = !known.told;
-        known.told |= new.told;
-        self.keep_to(new.at, most);
-        news
+        let known = self.revoked.entry(key).or_insert(Revocation { notified: false, ..new });
+        let is_new = !known.notified;
+        known.notified |= new.notified;
+        self.enforce_limit(new.at, most);
+        is_new
     }
 
     /// Adds a revocation that can be repeated, of which the latest time counts. Returns whether it
     /// is later than the known one.
     pub(super) fn advance(&mut self, key: K, at: DateTime<Utc>, most: usize) -> bool {
-        let news = self.revoked.get(&key).is_none_or(|known| known.at < at);
-        if news {
-            self.revoked.insert(key, Revocation { at, told: true });
-            self.keep_to(at, most);
+        let is_new = self.revoked.get(&key).is_none_or(|known| known.at < at);
+        if is_new {
+            self.revoked.insert(key, Revocation { at, notified: true });
+            self.enforce_limit(at, most);
         }
-        news
+        is_new
     }
 
     /// Returns the time of the latest revocation of a key.
@@ -80,7 +80,7 @@ impl<K: Eq + Hash> Latest<K> {
     }
 
     /// Replaces all revocations by a floor if there are too many: see [`MAX_REMEMBERED`].
-    fn keep_to(&mut self, newest: DateTime<Utc>, most: usize) {
+    fn enforce_limit(&mut self, newest: DateTime<Utc>, most: usize) {
         if self.revoked.len() <= most {
             return;
         }
@@ -114,28 +114,28 @@ mod tests {
         GrantId(Uuid::from_u128(n))
     }
 
-    fn heard(seconds: i64) -> Revocation {
-        Revocation { at: at(seconds), told: true }
+    fn notified_at(seconds: i64) -> Revocation {
+        Revocation { at: at(seconds), notified: true }
     }
 
     #[test]
-    fn a_revocation_is_news_once() {
+    fn a_revocation_is_new_once() {
         let mut known = Latest::default();
-        assert!(known.insert(grant(1), heard(100), 10));
-        assert!(!known.insert(grant(1), heard(101), 10));
-        assert!(known.insert(grant(2), heard(100), 10));
+        assert!(known.insert(grant(1), notified_at(100), 10));
+        assert!(!known.insert(grant(1), notified_at(101), 10));
+        assert!(known.insert(grant(2), notified_at(100), 10));
         // A local revocation is known from the start, but subscribers have not been notified yet.
-        let own = Revocation { told: false, ..heard(100) };
+        let own = Revocation { notified: false, ..notified_at(100) };
         known.insert(grant(3), own, 10);
-        assert!(known.insert(grant(3), heard(100), 10));
-        assert!(!known.insert(grant(3), heard(100), 10));
+        assert!(known.insert(grant(3), notified_at(100), 10));
+        assert!(!known.insert(grant(3), notified_at(100), 10));
     }
 
     #[test]
     fn a_revocation_is_forgotten_when_no_token_can_be_valid_any_more() {
         let mut known = Latest::default();
-        known.insert(grant(1), heard(100), 10);
-        known.insert(grant(2), heard(200), 10);
+        known.insert(grant(1), notified_at(100), 10);
+        known.insert(grant(2), notified_at(200), 10);
         known.floor = Some(150);
         known.forget_before(at(150));
         assert_eq!(known.revoked.keys().collect::<Vec<_>>(), [&grant(2)]);
@@ -148,7 +148,7 @@ mod tests {
     fn too_many_revocations_refuse_all_that_is_older() {
         let mut known = Latest::default();
         for n in 0..=10_u32 {
-            known.insert(grant(n.into()), heard(1000 - i64::from(n)), 10);
+            known.insert(grant(n.into()), notified_at(1000 - i64::from(n)), 10);
         }
         assert!(known.revoked.is_empty());
         assert_eq!(known.floor, Some(1000 + LEEWAY));

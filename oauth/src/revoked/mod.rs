@@ -144,7 +144,7 @@ impl RevokedGrants {
         Ok(self.poll_for_all().await?.grants)
     }
 
-    /// Like [`Self::poll`], but returns new cutoffs and keys, too.
+    /// Reads like [`Self::poll`], and returns new cutoffs and keys, too.
     async fn poll_for_all(&self) -> Result<News, Failure> {
         let mut last_read = self.0.last_read.lock().await;
         self.read(&mut last_read).await
@@ -162,7 +162,7 @@ impl RevokedGrants {
         Ok(self.known_to_be_denied(token))
     }
 
-    /// Like [`Self::denied`], from memory only.
+    /// Returns why an access token is revoked, from memory only.
     fn known_to_be_denied(&self, token: &Token<'_>) -> Option<Denied> {
         let Token { user, session_id, key, issued_at } = *token;
         let known = self.known();
@@ -202,7 +202,7 @@ impl RevokedGrants {
     /// Adds a grant that this instance has just revoked.
     pub(super) fn insert(&self, grant: GrantId, at: DateTime<Utc>) {
         self.remember(|known| {
-            known.grants.insert(grant, Revocation { at, told: false }, MAX_REMEMBERED)
+            known.grants.insert(grant, Revocation { at, notified: false }, MAX_REMEMBERED)
         });
     }
 
@@ -218,10 +218,10 @@ impl RevokedGrants {
     }
 
     /// Adds a revocation that subscribers are notified of. Returns whether it is new.
-    fn hear(&self, grant: GrantId) -> bool {
+    fn insert_notified(&self, grant: GrantId) -> bool {
         let at = self.0.clock.now();
         self.remember(|known| {
-            known.grants.insert(grant, Revocation { at, told: true }, MAX_REMEMBERED)
+            known.grants.insert(grant, Revocation { at, notified: true }, MAX_REMEMBERED)
         })
     }
 
@@ -243,7 +243,7 @@ impl RevokedGrants {
     async fn read(&self, last_read: &mut Option<DateTime<Utc>>) -> Result<News, Failure> {
         let now = self.0.clock.now();
         let since = |oldest: DateTime<Utc>| {
-            last_read.map_or(oldest, |it| oldest.max(it.min(now) - OVERLAP))
+            last_read.map_or(oldest, |last_read| oldest.max(last_read.min(now) - OVERLAP))
         };
         let (grants_from, people_from) = (now - REMEMBERED, now - CUTOFF_REMEMBERED);
         // Sequentially: the pool may have only one connection.
@@ -257,7 +257,7 @@ impl RevokedGrants {
         known.keys.forget_before(people_from);
         let mut news = News::default();
         for (grant, at) in grants {
-            if known.grants.insert(grant, Revocation { at, told: true }, MAX_REMEMBERED) {
+            if known.grants.insert(grant, Revocation { at, notified: true }, MAX_REMEMBERED) {
                 news.grants.push(grant);
             }
         }

@@ -23,14 +23,14 @@
 //! Every instance that signs maintains the keys ([`SigningKeys::keep_up`]); no other process has
 //! to, and no leader is elected. Each step is one conditional statement that does nothing if
 //! another instance was faster, and the process may be killed between any two steps: which key
-//! signs follows from the times in the rows ([`life`]), so the steps only record what already
+//! signs follows from the times in the rows ([`rotation`]), so the steps only record what already
 //! holds. A successor is created by an instance with the same secret as the key that it replaces; a
 //! rotation that is requested by the schedule or an operator is only noted in the row.
 
 mod key_set;
-mod life;
 mod rotation;
 mod sealed;
+mod steps;
 
 use std::{
     fmt,
@@ -68,7 +68,8 @@ use self::{
 use super::audit::{self, Event, RequestInfo};
 
 /// The maximum age of a key set that is not reloaded by [`SigningKeys::keep_up`]. A revoked key is
-/// trusted for this long at most.
+/// trusted for about this long at most, or, while the database is unavailable, until it responds
+/// again.
 const REFRESH_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// The pause after a reload that did not find the key. A token signed by a brand-new key of another
@@ -76,8 +77,9 @@ const REFRESH_AFTER: TimeDelta = TimeDelta::seconds(60);
 /// does not exist.
 const RELOAD_PAUSE: TimeDelta = TimeDelta::seconds(5);
 
-/// The pause after a failed reload: long enough that not every request queries a database in
-/// trouble, and short, because until then an instance that has just started refuses every token.
+/// The pause after a failed reload: long enough that not every request queries a database that is
+/// unavailable, and short, because until then an instance that has just started refuses every
+/// token.
 const FAILED_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 /// The precision of `last_signed_at`: one write a minute, however many tokens are signed.
@@ -103,9 +105,9 @@ struct Inner {
 #[derive(Default)]
 struct Outcomes {
     /// When a key was last looked up and not found.
-    in_vain: Option<DateTime<Utc>>,
+    not_found_at: Option<DateTime<Utc>>,
     /// When the last read failed. `None` if it succeeded.
-    failed: Option<DateTime<Utc>>,
+    failed_at: Option<DateTime<Utc>>,
 }
 
 /// The state of a signing key, for operators.
@@ -116,7 +118,7 @@ pub struct KeyInfo {
     /// The lifecycle state.
     pub state: State,
     /// Whether this instance can decrypt the private key.
-    pub ours: bool,
+    pub is_decryptable: bool,
     /// Whether this instance signs with it.
     pub signs: bool,
     /// When the key was created.
@@ -155,7 +157,8 @@ impl SigningKeys {
     /// none, so the set is never empty.
     pub async fn jwks(&self) -> Result<Arc<Value>, Failure> {
         self.signer().await?;
-        let set = self.known().context("no keys after a reading").map_err(Failure::Internal)?;
+        let set =
+            self.known().context("no signing keys after a reload").map_err(Failure::Internal)?;
         Ok(Arc::clone(&set.jwks))
     }
 
@@ -177,7 +180,7 @@ impl SigningKeys {
         }
         set.signing
             .clone()
-            .ok_or_else(|| anyhow!("the active signing key of this instance cannot be opened"))
+            .ok_or_else(|| anyhow!("the active signing key of this instance cannot be decrypted"))
             .map_err(Failure::Internal)
     }
 
@@ -193,10 +196,10 @@ impl SigningKeys {
         if let Some(key) = self.known().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
-        if outcomes.failed.is_some_and(|it| within(it, now, FAILED_PAUSE)) {
+        if outcomes.failed_at.is_some_and(|it| within(it, now, FAILED_PAUSE)) {
             return Err(unavailable_a_moment_ago());
         }
-        if outcomes.in_vain.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
+        if outcomes.not_found_at.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
             return Ok(None);
         }
         // Continues when the client disconnects: other requests wait for this read, too.
@@ -204,11 +207,14 @@ impl SigningKeys {
         let reading = tokio::spawn(async move {
             let found = keys.reload(&mut outcomes).await?.verifier(&kid, now);
             if found.is_none() {
-                outcomes.in_vain = Some(now);
+                outcomes.not_found_at = Some(now);
             }
             Ok(found)
         });
-        reading.await.context("the reading of the keys ended").map_err(Failure::Internal)?
+        reading
+            .await
+            .context("the task that reloads the signing keys failed")
+            .map_err(Failure::Internal)?
     }
 
     /// Returns whether a key is still trusted, from memory.
@@ -229,7 +235,7 @@ impl SigningKeys {
         };
         let steps = due(&rows, &self.0.kek.id, now);
         for step in &steps {
-            self.take(step, now).await?;
+            self.perform(step, now).await?;
         }
         if !steps.is_empty() {
             self.reload(&mut *self.0.reloading.lock().await).await?;
@@ -299,7 +305,7 @@ impl SigningKeys {
         Ok(rows
             .into_iter()
             .map(|row| KeyInfo {
-                ours: row.kek_id == self.0.kek.id && row.private_sealed.is_some(),
+                is_decryptable: row.kek_id == self.0.kek.id && row.private_sealed.is_some(),
                 signs: signing.as_ref() == Some(&row.kid),
                 kid: row.kid,
                 state: row.state,
@@ -358,7 +364,7 @@ impl SigningKeys {
         let Ok(mut outcomes) = Arc::clone(&self.0.reloading).try_lock_owned() else {
             return;
         };
-        if outcomes.failed.is_some_and(|it| within(it, now, FAILED_PAUSE)) {
+        if outcomes.failed_at.is_some_and(|it| within(it, now, FAILED_PAUSE)) {
             return;
         }
         let keys = self.clone();
@@ -379,7 +385,7 @@ impl SigningKeys {
 
     async fn read(&self, outcomes: &mut Outcomes) -> Result<Vec<Model>, Failure> {
         let rows = Entity::trusted().all(&self.0.db).await;
-        outcomes.failed = rows.is_err().then(|| self.0.clock.now());
+        outcomes.failed_at = rows.is_err().then(|| self.0.clock.now());
         Ok(rows?)
     }
 
@@ -397,7 +403,7 @@ fn within(then: DateTime<Utc>, now: DateTime<Utc>, span: TimeDelta) -> bool {
     TimeDelta::zero() <= passed && passed < span
 }
 
-/// The error for an unknown key after a failed read: the key may exist.
+/// Returns the error for an unknown key soon after a failed read: the key may exist.
 fn unavailable_a_moment_ago() -> Failure {
     Failure::Unavailable(sea_orm::DbErr::Custom(
         "the signing keys could not be read a moment ago".to_owned(),

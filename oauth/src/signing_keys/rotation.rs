@@ -39,11 +39,11 @@ pub const ABANDONED_AFTER: TimeDelta =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Request a successor: the key has signed for long enough.
-    AskForSuccessor(Kid),
+    RequestSuccessor(Kid),
     /// Create a successor: a key of this instance's secret is to be replaced, and has none.
-    MakeSuccessor { activate_at: DateTime<Utc> },
+    CreateSuccessor { activate_at: DateTime<Utc> },
     /// Activate a pending key whose time has come.
-    TakeOver { kid: Kid, kek_id: String },
+    Activate { kid: Kid, kek_id: String },
     /// Stop signing with a key: no instance has its secret any more.
     Abandon(Kid),
     /// Retire a key: all tokens that it signed have expired.
@@ -54,23 +54,23 @@ pub(super) enum Step {
 /// instance.
 pub(super) fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step> {
     let pending_under =
-        |kek_id: &str| rows.iter().any(|it| it.state == State::Pending && it.kek_id == kek_id);
+        |kek_id: &str| rows.iter().any(|row| row.state == State::Pending && row.kek_id == kek_id);
     let mut steps = Vec::new();
     for row in rows {
         match row.state {
             State::Pending if row.activate_at <= now => {
-                steps.push(Step::TakeOver { kid: row.kid.clone(), kek_id: row.kek_id.clone() });
+                steps.push(Step::Activate { kid: row.kid.clone(), kek_id: row.kek_id.clone() });
             }
             State::Active if is_abandoned(row, rows, now) => {
                 steps.push(Step::Abandon(row.kid.clone()));
             }
             State::Active => match row.replace_at {
                 None if row.activate_at + ROTATE_EVERY <= now => {
-                    steps.push(Step::AskForSuccessor(row.kid.clone()));
+                    steps.push(Step::RequestSuccessor(row.kid.clone()));
                 }
                 Some(at) if row.kek_id == kek_id && !pending_under(kek_id) => {
                     let activate_at = Ord::max(at, now + PREPUBLISHED);
-                    steps.push(Step::MakeSuccessor { activate_at });
+                    steps.push(Step::CreateSuccessor { activate_at });
                 }
                 _ => {}
             },
@@ -90,13 +90,13 @@ pub(super) fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step>
 /// Returns whether the instances that could sign with a key no longer exist: instances with another
 /// secret have signed since it last did.
 fn is_abandoned(key: &Model, rows: &[Model], now: DateTime<Utc>) -> bool {
-    let quiet_since = key.last_signed_at.unwrap_or(key.activate_at);
-    quiet_since <= now - ABANDONED_AFTER
+    let last_signed_at = key.last_signed_at.unwrap_or(key.activate_at);
+    last_signed_at <= now - ABANDONED_AFTER
         && rows.iter().any(|other| {
             other.state == State::Active
                 && other.kek_id != key.kek_id
                 && other.activate_at <= now - ABANDONED_AFTER
-                && other.last_signed_at.is_some_and(|it| it > quiet_since)
+                && other.last_signed_at.is_some_and(|it| it > last_signed_at)
         })
 }
 
@@ -158,38 +158,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_follows_from_the_rows() {
+    fn due_steps_follow_from_the_rows() {
         let kid = |it: &str| Kid(it.to_owned());
         let now = day(100);
         let minutes = |n| now - TimeDelta::minutes(n);
-        let active = bare("a", "ours", State::Active, day(90));
+        let active = bare("a", "this-kek", State::Active, day(90));
         let old = Model { activate_at: day(70), ..active.clone() };
-        let asked = |at| Model { replace_at: Some(at), ..old.clone() };
-        let pending = |at| bare("p", "ours", State::Pending, at);
+        let to_replace = |at| Model { replace_at: Some(at), ..old.clone() };
+        let pending = |at| bare("p", "this-kek", State::Pending, at);
         let retiring =
-            |at| Model { retire_at: Some(at), ..bare("r", "gone", State::Retiring, day(1)) };
+            |at| Model { retire_at: Some(at), ..bare("r", "old-kek", State::Retiring, day(1)) };
         let signed = |at, key: &Model| Model { last_signed_at: Some(at), ..key.clone() };
-        let elsewhere = bare("e", "theirs", State::Active, day(99));
-        let lately = now - ABANDONED_AFTER + TimeDelta::seconds(1);
-        let make = |activate_at| Step::MakeSuccessor { activate_at };
-        let take_over = || Step::TakeOver { kid: kid("p"), kek_id: "ours".to_owned() };
+        let elsewhere = bare("e", "other-kek", State::Active, day(99));
+        let recently = now - ABANDONED_AFTER + TimeDelta::seconds(1);
+        let create = |activate_at| Step::CreateSuccessor { activate_at };
+        let activate = || Step::Activate { kid: kid("p"), kek_id: "this-kek".to_owned() };
 
         for (why, rows, expected) in [
             ("nothing to do", vec![active.clone()], vec![]),
-            ("old enough", vec![old.clone()], vec![Step::AskForSuccessor(kid("a"))]),
+            ("old enough", vec![old.clone()], vec![Step::RequestSuccessor(kid("a"))]),
             (
-                "to the moment",
+                "almost old enough",
                 vec![Model { activate_at: day(70) + TimeDelta::microseconds(1), ..old.clone() }],
                 vec![],
             ),
-            ("asked for", vec![asked(day(101))], vec![make(day(101))]),
-            ("asked for at short notice", vec![asked(now)], vec![make(now + PREPUBLISHED)]),
-            ("made", vec![asked(day(101)), pending(day(101))], vec![]),
-            ("its time has come", vec![asked(now), pending(now)], vec![take_over()]),
-            ("killed half-way", vec![retiring(day(101)), pending(now)], vec![take_over()]),
+            ("a successor is requested", vec![to_replace(day(101))], vec![create(day(101))]),
             (
-                "another secret's is not ours to make",
-                vec![Model { kek_id: "theirs".to_owned(), ..asked(day(101)) }],
+                "a successor is requested at short notice",
+                vec![to_replace(now)],
+                vec![create(now + PREPUBLISHED)],
+            ),
+            ("the successor exists", vec![to_replace(day(101)), pending(day(101))], vec![]),
+            ("the activation is due", vec![to_replace(now), pending(now)], vec![activate()]),
+            ("killed half-way", vec![retiring(day(101)), pending(now)], vec![activate()]),
+            (
+                "the key is encrypted with another secret",
+                vec![Model { kek_id: "other-kek".to_owned(), ..to_replace(day(101)) }],
                 vec![],
             ),
             ("still valid", vec![retiring(now + TimeDelta::seconds(1))], vec![]),
@@ -223,8 +227,8 @@ mod tests {
                 vec![Step::Abandon(kid("a"))],
             ),
             (
-                "signed lately",
-                vec![signed(lately, &active), signed(minutes(1), &elsewhere)],
+                "signed recently",
+                vec![signed(recently, &active), signed(minutes(1), &elsewhere)],
                 vec![],
             ),
             (
@@ -233,7 +237,7 @@ mod tests {
                 vec![],
             ),
             (
-                "the other one is the one that is abandoned",
+                "the other key is abandoned",
                 vec![
                     signed(day(98), &active),
                     signed(day(97), &Model { activate_at: day(95), ..elsewhere.clone() }),
@@ -244,26 +248,26 @@ mod tests {
                 "the other one is young",
                 vec![
                     signed(day(98), &active),
-                    signed(minutes(1), &Model { activate_at: lately, ..elsewhere.clone() }),
+                    signed(minutes(1), &Model { activate_at: recently, ..elsewhere.clone() }),
                 ],
                 vec![],
             ),
         ] {
-            assert_eq!(due(&rows, "ours", now), expected, "{why}");
+            assert_eq!(due(&rows, "this-kek", now), expected, "{why}");
         }
     }
 
     #[test]
-    fn the_newest_key_signs_whose_time_has_come() {
+    fn the_newest_activated_key_signs() {
         let now = day(100);
         let rows = [
-            bare("retiring", "ours", State::Retiring, day(99)),
-            bare("old", "ours", State::Active, day(1)),
-            bare("due", "ours", State::Pending, now),
-            bare("not yet", "ours", State::Pending, now + TimeDelta::seconds(1)),
-            bare("theirs", "theirs", State::Active, now),
+            bare("retiring", "this-kek", State::Retiring, day(99)),
+            bare("old", "this-kek", State::Active, day(1)),
+            bare("due", "this-kek", State::Pending, now),
+            bare("not yet", "this-kek", State::Pending, now + TimeDelta::seconds(1)),
+            bare("other-kek", "other-kek", State::Active, now),
         ];
-        let signing = |rows| newest_that_signs(rows, "ours", now).map(|it| it.kid.as_str());
+        let signing = |rows| newest_that_signs(rows, "this-kek", now).map(|it| it.kid.as_str());
         assert_eq!(signing(&rows), Some("due"));
         assert_eq!(signing(&rows[..2]), Some("old"));
         assert_eq!(signing(&rows[..1]), None);

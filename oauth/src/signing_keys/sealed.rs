@@ -86,11 +86,11 @@ impl Kek {
     }
 
     fn open(&self, key: &Model) -> anyhow::Result<EncodingKey> {
-        let sealed = key.private_sealed.as_deref().context("the private key was wiped")?;
+        let sealed = key.private_sealed.as_deref().context("the private key was deleted")?;
         let pkcs8 = self
             .sealing
             .open(self.purpose(&key.kid, &key.alg).as_bytes(), sealed)
-            .map_err(|Damaged| anyhow!("the sealed private key is damaged"))?;
+            .map_err(|Damaged| anyhow!("the encrypted private key is damaged"))?;
         Ok(EncodingKey::from_ec_der(&pkcs8))
     }
 
@@ -102,25 +102,26 @@ impl Kek {
     /// key is logged and left out: the others still work.
     pub(super) fn open_all(&self, rows: Vec<Model>, now: DateTime<Utc>) -> KeySet {
         let mut verifying = HashMap::new();
-        let mut sound = Vec::new();
+        let mut usable = Vec::new();
         for row in rows {
             match verifying_key(&row) {
                 Ok(key) => {
                     let verifier = Verifier { key: Arc::new(key), from: row.activate_at - EARLY };
                     verifying.insert(row.kid.clone(), verifier);
-                    sound.push(row);
+                    usable.push(row);
                 }
                 Err(error) => {
-                    tracing::error!(kid = %row.kid, "Signing key `{}` is unusable: {error:#}", row.kid);
+                    let error = format!("{error:#}");
+                    tracing::error!(kid = %row.kid, error, "A signing key is unusable; ignoring it");
                 }
             }
         }
         KeySet {
             read_at: now,
             verifying,
-            signing: self.signer(&sound, now),
+            signing: self.signer(&usable, now),
             jwks: Arc::new(json!({
-                "keys": sound.into_iter().map(|it| it.public_jwk).collect::<Vec<_>>(),
+                "keys": usable.into_iter().map(|it| it.public_jwk).collect::<Vec<_>>(),
             })),
         }
     }
@@ -132,9 +133,10 @@ impl Kek {
             let kid = row.kid.clone();
             match self.open(row) {
                 Ok(key) => return Some(Arc::new(Signer { kid, key })),
-                Err(error) => tracing::error!(
-                    %kid, state = row.state.to_value(), "Signing key `{kid}` cannot sign: {error:#}"
-                ),
+                Err(error) => {
+                    let (state, error) = (row.state.to_value(), format!("{error:#}"));
+                    tracing::error!(%kid, state, error, "Could not decrypt the private key of a signing key");
+                }
             }
             candidates.retain(|it| it.kid != kid);
         }
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_key_verifies_nothing_before_its_time() {
+    fn a_pending_key_verifies_no_token_early() {
         let kek = Kek::derive(&Secret::new("one secret"));
         let key = Model {
             state: State::Pending,
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_key_opens_only_under_its_own_name_and_secret() {
+    fn a_private_key_is_decrypted_only_with_its_id_and_secret() {
         let kek = Kek::derive(&Secret::new("one secret"));
         let key = row(&kek, FreshKey::generate().unwrap());
         assert!(kek.open(&key).is_ok());
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_key_that_is_what_it_says_is_used() {
+    fn only_consistent_keys_are_used() {
         let kek = Kek::derive(&Secret::new("one secret"));
         let good = row(&kek, FreshKey::generate().unwrap());
         let other = row(&kek, FreshKey::generate().unwrap());

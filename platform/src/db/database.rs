@@ -13,10 +13,10 @@ use tokio::time::timeout;
 
 use super::{
     limits::{CLOSE_TIMEOUT, CONNECT_TIMEOUT, statement_limit},
-    link::{Ask, Execute, Link, QueryAll, QueryOne, Unprepared},
+    link::{Execute, Link, Operation, QueryAll, QueryOne, Unprepared},
     measured::{measured, operation},
     person::{Busy, People, Permit, Person},
-    pool::{Lease, Pool, PoolStatus, say_goodbye, silent},
+    pool::{Lease, Pool, PoolStatus, close_session, no_response},
     target::Target,
 };
 use crate::secret::Secret;
@@ -37,12 +37,11 @@ pub struct DatabaseSettings {
 pub struct Database {
     pub(super) pool: Pool,
     people: Arc<People>,
-    /// The person whose share of the connections is used; `None` for statements that do not serve
-    /// one particular person.
+    /// The person whose limits apply. `None`: statements that are not on behalf of one person.
     person: Option<Person>,
 }
 
-/// Connects. Creates a SQLite file, with its directory, if it does not exist.
+/// Connects to the database. Creates a SQLite file, with its directory, if it does not exist.
 pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Database> {
     let target = Target::parse(&settings.url, settings.program)?;
     target.prepare()?;
@@ -53,7 +52,7 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Database> {
 }
 
 impl Database {
-    /// The same database for statements on behalf of this person, which use only a part of the
+    /// Returns a handle for statements on behalf of this person, which use only a part of the
     /// connections at once and wait for each other. They fail with
     /// [`Failure::Busy`](crate::db::Failure::Busy) if that takes too long.
     #[must_use]
@@ -61,7 +60,7 @@ impl Database {
         Self { person: Some(self.people.person(name)), ..self.clone() }
     }
 
-    /// The same database for a job, whose statements wait longer for the person's share.
+    /// Returns a handle for a job, whose statements wait longer for the person's connections.
     #[must_use]
     pub fn in_job(self) -> Self {
         Self { person: self.person.map(Person::in_job), ..self }
@@ -106,12 +105,12 @@ impl Database {
         connecting.boxed().await.map_err(Unprepared::error)
     }
 
-    /// The kind of database.
+    /// Returns the kind of database.
     pub fn get_database_backend(&self) -> DbBackend {
         self.pool.target().backend()
     }
 
-    /// The state of the pool.
+    /// Returns the state of the pool.
     pub fn status(&self) -> PoolStatus {
         self.pool.status()
     }
@@ -128,20 +127,20 @@ impl Database {
         if self.pool.is_closed() {
             return Err(Unprepared::error(sqlx::Error::PoolClosed));
         }
-        let asking = async {
+        let probing = async {
             let pooled = async {
-                self.pool.try_lease().await?.ask(&Unprepared("SELECT 1"), limit).await.ok()
+                self.pool.try_lease().await?.run(&Unprepared("SELECT 1"), limit).await.ok()
             };
             if let Ok(Some(_)) = timeout(limit / 2, pooled).await {
                 return Ok(());
             }
             let link = Link::open(self.pool.target(), 0).boxed().await?;
-            tokio::spawn(say_goodbye(link));
+            tokio::spawn(close_session(link));
             Ok(())
         };
-        timeout(limit, asking)
+        timeout(limit, probing)
             .await
-            .unwrap_or_else(|_| Err(silent(limit)))
+            .unwrap_or_else(|_| Err(no_response(limit)))
             .map_err(Unprepared::error)
     }
 
@@ -151,26 +150,26 @@ impl Database {
         self.query_one_raw(statement).await.map(drop)
     }
 
-    async fn ask<A: Ask>(&self, question: A) -> Result<A::Answer, DbErr> {
+    async fn run<O: Operation>(&self, statement: O) -> Result<O::Output, DbErr> {
         let mut lease = self.lease().await?;
         let backend = self.get_database_backend();
         let limit = statement_limit(backend);
-        let answer = measured(backend, &question, lease.ask(&question, limit)).await;
-        match answer {
+        let result = measured(backend, &statement, lease.run(&statement, limit)).await;
+        match result {
             Err(error)
                 if lease.was_read_only(&error)
-                    || lease.was_outdated(&error) && is_read(question.sql()) =>
+                    || lease.was_outdated(&error) && is_read(statement.sql()) =>
             {
                 let mut lease = self.pool.lease_instead(lease).await?;
-                measured(backend, &question, lease.ask(&question, limit)).await
+                measured(backend, &statement, lease.run(&statement, limit)).await
             }
-            answer => answer,
+            result => result,
         }
-        .map_err(A::error)
+        .map_err(O::error)
     }
 }
 
-/// Whether a statement only reads. A statement that begins with `WITH` may write.
+/// Returns whether a statement only reads. A statement that begins with `WITH` may write.
 fn is_read(sql: &str) -> bool {
     operation(sql) == "SELECT"
 }
@@ -182,19 +181,19 @@ impl ConnectionTrait for Database {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.ask(Execute(statement)).await
+        self.run(Execute(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.ask(Unprepared(sql)).await
+        self.run(Unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.ask(QueryOne(statement)).await
+        self.run(QueryOne(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.ask(QueryAll(statement)).await
+        self.run(QueryAll(statement)).await
     }
 }
 
@@ -209,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_select_is_asked_again() {
+    fn only_a_plain_select_is_retried() {
         for read in ["SELECT 1", " select 1"] {
             assert!(is_read(read), "{read}");
         }

@@ -5,10 +5,10 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
-/// A column of such rows: its name, and its type in Postgres.
+/// A column of rows that are passed as JSON: its name, and its type in Postgres.
 pub type Column = (&'static str, &'static str);
 
-/// The JSON array in parameter 1 as a table `given`.
+/// Returns a FROM item that presents the JSON array in parameter 1 as a table `given`.
 pub fn given(backend: DbBackend, columns: &[Column]) -> String {
     if backend == DbBackend::Postgres {
         let columns: Vec<_> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
@@ -20,8 +20,8 @@ pub fn given(backend: DbBackend, columns: &[Column]) -> String {
     }
 }
 
-/// The clause that locks the rows of a SELECT and skips rows that another transaction has locked.
-/// Empty on SQLite, whose transactions lock the whole database.
+/// Returns the clause that locks the rows of a SELECT and skips rows that another transaction has
+/// locked. Empty on SQLite, whose transactions lock the whole database.
 pub fn for_update_skip_locked(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" }
 }

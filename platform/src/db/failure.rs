@@ -15,17 +15,17 @@ pub enum Failure {
     /// The database cannot be reached, or is overloaded: the same request may succeed later.
     #[error("{}", unavailable(.0))]
     Unavailable(#[source] DbErr),
-    /// This person already uses as much of the database as one person may.
+    /// This person already uses the maximum number of connections.
     #[error(transparent)]
     Busy(#[from] Busy),
     /// Any other error; its source is for the log.
-    #[error("the database gave an unexpected answer")]
+    #[error("an unexpected internal error")]
     Internal(#[source] anyhow::Error),
 }
 
 impl Failure {
-    /// The value of the field `dependency` of log events: [`DATABASE`] if the database did not
-    /// answer; events with that field are written once a minute while it lasts. `None` for all
+    /// Returns the value of the field `dependency` of log events: [`DATABASE`] if the database did
+    /// not answer; events with that field are written once a minute while it lasts. `None` for all
     /// other failures.
     pub fn dependency(&self) -> Option<&'static str> {
         matches!(self, Self::Unavailable(_)).then_some(DATABASE)
@@ -52,7 +52,7 @@ fn unavailable(error: &DbErr) -> &'static str {
     }
 }
 
-/// Whether every connection of the pool was in use for as long as a caller may wait.
+/// Returns whether every connection of the pool was in use for as long as a caller may wait.
 fn is_exhausted(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
 }
@@ -103,12 +103,12 @@ fn is_transient(code: &str) -> bool {
         || code.len() == 5 && POSTGRES_CLASSES.iter().any(|it| code.starts_with(it))
 }
 
-/// Whether Postgres cancelled a statement because it exceeded the statement timeout.
+/// Returns whether Postgres cancelled a statement because it exceeded the statement timeout.
 pub fn is_statement_timeout(error: &DbErr) -> bool {
     has_code(error, "57014")
 }
 
-/// Whether Postgres did not get a lock within the lock timeout.
+/// Returns whether Postgres did not get a lock within the lock timeout.
 pub fn is_lock_timeout(error: &DbErr) -> bool {
     has_code(error, "55P03")
 }
@@ -124,7 +124,7 @@ fn has_code(error: &DbErr, wanted: &str) -> bool {
     code.is_some_and(|code| code == wanted)
 }
 
-/// Whether a connection must not be used again after this error.
+/// Returns whether a connection must not be used again after this error.
 pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -138,7 +138,7 @@ pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the server refused a write because it, or this session, is read-only.
+/// Returns whether the server refused a write because it, or this session, is read-only.
 pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
@@ -146,8 +146,8 @@ pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == READ_ONLY)
 }
 
-/// Whether the database accepts no connections at the moment but may soon do so: it is starting, or
-/// has reached its maximum number of connections.
+/// Returns whether the database accepts no connections at the moment but may soon do so: it is
+/// starting, or has reached its maximum number of connections.
 pub(super) fn is_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_pass_is_told_from_what_is_wrong() {
+    fn transient_errors_are_distinguished_from_others() {
         for transient in ["57014", "57P03", "53300", "08006", "25P03", "5", "517"] {
             assert!(is_transient(transient), "{transient}");
         }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_in_use_is_told_from_a_database_that_cannot_be_reached() {
+    fn an_exhausted_pool_is_distinguished_from_an_unavailable_database() {
         let exhausted = Failure::from(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
         assert_eq!(exhausted.to_string(), "all database connections are in use");
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);

@@ -23,15 +23,15 @@ pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// dead.
 pub(super) const STATEMENT_LIMIT: Duration = STATEMENT_TIMEOUT.saturating_add(ANSWER_MARGIN);
 
-/// How long a caller waits on SQLite, which cannot go silent: only a busy disk or processor delays
-/// its answer.
+/// How long a caller waits on SQLite, which has no network connection that can fail: only a busy
+/// disk or processor delays its answer.
 pub(super) const SQLITE_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long running statements have to end when the pool closes. A part of the shortest time that
-/// platforms give a process to stop.
+/// How long running statements have to end when the pool closes. Less than the shortest time that
+/// hosting platforms give a process to stop.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The limit on the answer to a statement.
+/// Returns how long a caller waits for the answer to a statement.
 pub(super) fn statement_limit(backend: DbBackend) -> Duration {
     if backend == DbBackend::Postgres { STATEMENT_LIMIT } else { SQLITE_LIMIT }
 }

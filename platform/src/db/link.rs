@@ -28,7 +28,7 @@ enum Driver {
 }
 
 impl Link {
-    /// Connects. The caller limits the time.
+    /// Opens a connection. The caller limits the time.
     pub(super) async fn open(target: &Target, generation: u64) -> Result<Self, sqlx::Error> {
         let (driver, read_only) = match target {
             Target::Postgres(options) => {
@@ -63,17 +63,17 @@ impl Link {
 }
 
 /// A statement that a connection can execute.
-pub(super) trait Ask: Sync {
-    type Answer: Send;
+pub(super) trait Operation: Sync {
+    type Output: Send;
 
-    /// The SQL text.
+    /// Returns the SQL text.
     fn sql(&self) -> &str;
 
     /// Executes the statement. The caller limits the time.
-    fn ask(
+    fn run(
         &self,
         link: &mut Link,
-    ) -> impl Future<Output = Result<Self::Answer, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
 
     /// Converts an error to the type of SeaORM.
     fn error(error: sqlx::Error) -> DbErr;
@@ -91,14 +91,14 @@ pub(super) struct QueryAll(pub(super) Statement);
 /// SQL without parameters, possibly several statements.
 pub(super) struct Unprepared<'a>(pub(super) &'a str);
 
-impl Ask for Execute {
-    type Answer = ExecResult;
+impl Operation for Execute {
+    type Output = ExecResult;
 
     fn sql(&self) -> &str {
         &self.0.sql
     }
 
-    async fn ask(&self, link: &mut Link) -> Result<ExecResult, sqlx::Error> {
+    async fn run(&self, link: &mut Link) -> Result<ExecResult, sqlx::Error> {
         Ok(match &mut link.driver {
             Driver::Postgres(connection) => query(&self.0).execute(connection).await?.into(),
             Driver::Sqlite(connection) => query(&self.0).execute(connection).await?.into(),
@@ -110,14 +110,14 @@ impl Ask for Execute {
     }
 }
 
-impl Ask for QueryOne {
-    type Answer = Option<QueryResult>;
+impl Operation for QueryOne {
+    type Output = Option<QueryResult>;
 
     fn sql(&self) -> &str {
         &self.0.sql
     }
 
-    async fn ask(&self, link: &mut Link) -> Result<Option<QueryResult>, sqlx::Error> {
+    async fn run(&self, link: &mut Link) -> Result<Option<QueryResult>, sqlx::Error> {
         Ok(match &mut link.driver {
             Driver::Postgres(connection) => {
                 query(&self.0).fetch_optional(connection).await?.map(Into::into)
@@ -133,14 +133,14 @@ impl Ask for QueryOne {
     }
 }
 
-impl Ask for QueryAll {
-    type Answer = Vec<QueryResult>;
+impl Operation for QueryAll {
+    type Output = Vec<QueryResult>;
 
     fn sql(&self) -> &str {
         &self.0.sql
     }
 
-    async fn ask(&self, link: &mut Link) -> Result<Vec<QueryResult>, sqlx::Error> {
+    async fn run(&self, link: &mut Link) -> Result<Vec<QueryResult>, sqlx::Error> {
         Ok(match &mut link.driver {
             Driver::Postgres(connection) => {
                 let rows = query(&self.0).fetch_all(connection).await?;
@@ -158,14 +158,14 @@ impl Ask for QueryAll {
     }
 }
 
-impl Ask for Unprepared<'_> {
-    type Answer = ExecResult;
+impl Operation for Unprepared<'_> {
+    type Output = ExecResult;
 
     fn sql(&self) -> &str {
         self.0
     }
 
-    async fn ask(&self, link: &mut Link) -> Result<ExecResult, sqlx::Error> {
+    async fn run(&self, link: &mut Link) -> Result<ExecResult, sqlx::Error> {
         let sql = AssertSqlSafe(self.0.to_owned());
         Ok(match &mut link.driver {
             Driver::Postgres(connection) => connection.execute(sql).await?.into(),

@@ -6,29 +6,30 @@ use mcp::trace::TRACED;
 use sea_orm::DbBackend;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use super::link::Ask;
+use super::link::Operation;
 use crate::metrics;
 
 /// Executes a statement, records its duration, and traces it as a span.
-pub(super) async fn measured<A: Ask>(
+pub(super) async fn measured<O: Operation>(
     backend: DbBackend,
-    question: &A,
-    asking: impl Future<Output = Result<A::Answer, sqlx::Error>>,
-) -> Result<A::Answer, sqlx::Error> {
-    let span = span(backend, question.sql());
+    statement: &O,
+    execution: impl Future<Output = Result<O::Output, sqlx::Error>>,
+) -> Result<O::Output, sqlx::Error> {
+    let span = span(backend, statement.sql());
     let began = Instant::now();
-    let answer = asking.instrument(span.clone()).await;
-    let outcome = if answer.is_ok() { "ok" } else { "error" };
+    let result = execution.instrument(span.clone()).await;
+    let outcome = if result.is_ok() { "ok" } else { "error" };
     metrics::DB_OPERATION_DURATION.observe([outcome], began.elapsed());
-    if let Err(error) = &answer {
+    if let Err(error) = &result {
         span.record("otel.status_code", "ERROR");
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         span.record("error.type", code.as_deref().unwrap_or("unavailable"));
     }
-    answer
+    result
 }
 
-/// The span of a statement. It does not contain the SQL text, which may contain the text of a note.
+/// Creates the span of a statement. It does not contain the SQL text, which may contain the text of
+/// a note.
 fn span(backend: DbBackend, sql: &str) -> Span {
     info_span!(
         target: TRACED,
@@ -41,7 +42,7 @@ fn span(backend: DbBackend, sql: &str) -> Span {
     )
 }
 
-/// The first word of a statement if it is one of the common ones, otherwise `EXECUTE`.
+/// Returns the first word of a statement if it is one of the common ones, otherwise `EXECUTE`.
 pub(super) fn operation(sql: &str) -> &'static str {
     let first = sql.split_whitespace().next().unwrap_or_default();
     ["SELECT", "INSERT", "UPDATE", "DELETE"]

@@ -29,5 +29,5 @@ pub use self::{
     pool::PoolStatus,
     rights::{TABLES, check_rights},
     search::OneSearch,
-    transaction::{PersonLock, Transaction, begin, begin_locked, begin_patiently},
+    transaction::{PersonLock, Transaction, begin, begin_locked, begin_long_running},
 };

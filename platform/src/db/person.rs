@@ -1,5 +1,5 @@
 //! Limits how much of the pool one person may use at once in this process, so that other people
-//! find a free connection whatever that person requests.
+//! find a free connection however many requests that person sends.
 //!
 //! A permit belongs to a connection in use, not to a call: a statement whose caller was cancelled
 //! keeps its permit until the connection can be used again.
@@ -20,32 +20,32 @@ use tokio::{
     time::timeout,
 };
 
-/// The most connections that one person may use at once, however large the pool is. The limit
-/// applies to each instance separately.
+/// The maximum number of connections that one person may use at once, however large the pool is.
+/// The limit applies to each instance separately.
 const MAX_CONNECTIONS: usize = 4;
 
 /// The part of the pool that one person may use: 1/2, rounded down, but at least one connection.
 const POOL_DIVISOR: usize = 2;
 
-/// The most statements of one person that wait for a connection at once. Further ones are refused
-/// immediately.
+/// The maximum number of statements of one person that wait for a connection at once. Further ones
+/// are refused immediately.
 const MAX_WAITING: usize = 64;
 
-/// How long a request waits for a connection while its person uses all that one may, and for that
-/// person's other search. Both together are less than the time after which a response becomes a
-/// stream, whose status can no longer be 429.
+/// How long a request waits for a connection while its person uses the maximum number of them, and
+/// for another search of that person. Both together are less than the time after which a response
+/// becomes a stream, whose status can no longer be 429.
 const REQUEST_WAIT: Duration = Duration::from_millis(600);
 
 /// How long a job waits. Longer than a request: no person watches it, and retrying the whole job
 /// costs more.
 const JOB_WAIT: Duration = Duration::from_secs(30);
 
-/// The number of remembered people from which those who use nothing are forgotten.
+/// The number of entries in the table of people from which unused ones are removed.
 const PRUNE_AT: usize = 1_024;
 
-/// The person already uses as much of the database as one person may.
+/// The person already uses the maximum number of connections, or another search of theirs runs.
 #[derive(Debug, thiserror::Error)]
-#[error("this person already uses as much of the database as one person may")]
+#[error("this person already uses the maximum number of database connections")]
 pub struct Busy;
 
 /// The people who currently use the database.
@@ -93,15 +93,15 @@ pub(super) struct Person {
     wait: Duration,
 }
 
-/// The right to use one connection, or to search. While it exists, the person's other permits
-/// remain counted.
+/// Permission to use one connection, or to run a search. It keeps the counts of the person: a new
+/// handle for the same person shares them while a permit exists.
 pub struct Permit {
     _permit: OwnedSemaphorePermit,
     _share: Arc<Share>,
 }
 
 impl Person {
-    /// The same person, with the longer wait of a job.
+    /// Returns the same person, with the longer wait of a job.
     pub(super) fn in_job(self) -> Self {
         Self { wait: JOB_WAIT, ..self }
     }
@@ -157,7 +157,7 @@ impl From<Busy> for DbErr {
     }
 }
 
-/// Whether a statement was not executed because its person is [`Busy`].
+/// Returns whether a statement was not executed because its person is [`Busy`].
 pub(super) fn is_busy(error: &DbErr) -> bool {
     let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
     let sqlx::Error::Io(error) = &**error else { return false };
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_uses_all_of_a_share_waits_and_others_do_not() {
+    async fn a_person_at_the_limit_waits_and_others_do_not() {
         let people = People::new(5);
         let ada = people.person("ada");
         let (first, _second) = (ada.connection().await.unwrap(), ada.connection().await.unwrap());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_permit_outlives_everything_else_that_knows_the_person() {
+    async fn a_permit_counts_after_the_person_is_pruned() {
         let people = People::new(1);
         let permit = people.person("ada").connection().await.unwrap();
         for number in 0..PRUNE_AT {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_wait() {
+    async fn the_number_of_waiting_statements_is_limited() {
         let people = People::new(1);
         let ada = people.person("ada").in_job();
         let _permit = ada.connection().await.unwrap();
@@ -225,15 +225,15 @@ mod tests {
         }
         let refused = timeout(Duration::from_millis(1), ada.connection()).await;
         assert!(refused.expect("it does not wait").is_err());
-        for waits in waiting {
-            waits.abort();
-            let _aborted = waits.await;
+        for task in waiting {
+            task.abort();
+            let _aborted = task.await;
         }
         assert_eq!(ada.share.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]
-    fn it_is_told_from_a_connection_that_failed() {
+    fn busy_is_distinguished_from_a_failed_connection() {
         assert!(is_busy(&Busy.into()));
         assert!(!is_busy(&DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)));
     }

@@ -1,5 +1,6 @@
 //! The connection pool. Every wait in it is limited on the client's side: a server, a pooler or a
-//! network that goes silent costs a caller some seconds and the pool one connection, never more.
+//! network that stops responding costs a caller some seconds and the pool one connection, never
+//! more.
 //!
 //! A statement that is not answered within its limit, and any error that ends a session, close the
 //! connection at once; it is not used again. Idle connections that were opened before then are no
@@ -28,7 +29,7 @@ use tokio::{
 use super::{
     failure::{DATABASE, ends_connection, is_read_only, is_starting},
     limits::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, STATEMENT_LIMIT},
-    link::{Ask, Link, Unprepared},
+    link::{Link, Operation, Unprepared},
     person::Permit,
     target::Target,
 };
@@ -60,7 +61,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(30);
 const RECOVERY_TIMEOUT: Duration = STATEMENT_LIMIT;
 
 /// The limit on closing a session cleanly.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+const SESSION_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The delays between attempts to connect to a server that is starting: the first, and the longest.
 const RECONNECT_PAUSES: (Duration, Duration) =
@@ -79,7 +80,7 @@ struct Manager {
 }
 
 impl Manager {
-    /// Connects. Retries for up to [`CONNECT_TIMEOUT`] if the server is starting.
+    /// Opens a connection. Retries for up to [`CONNECT_TIMEOUT`] if the server is starting.
     async fn connect(&self) -> Result<Link, sqlx::Error> {
         let began = Instant::now();
         let (mut pause, longest) = RECONNECT_PAUSES;
@@ -89,7 +90,7 @@ impl Manager {
             let error = match timeout(left, Link::open(&self.target, generation)).await {
                 Ok(Ok(link)) => return Ok(link),
                 Ok(Err(error)) => error,
-                Err(_) => return Err(silent(CONNECT_TIMEOUT)),
+                Err(_) => return Err(no_response(CONNECT_TIMEOUT)),
             };
             if !is_starting(&error) || began.elapsed() + pause >= CONNECT_TIMEOUT {
                 return Err(error);
@@ -129,8 +130,8 @@ impl managed::Manager for Manager {
         // Boxed: a future that connects is large, and almost every caller finds an open connection.
         let connected = self.connect().boxed().await.map_err(Arc::new);
         let error = connected.as_ref().err().map(Arc::clone);
-        let before = std::mem::replace(&mut *self.connect_error(), error);
-        if before.is_some() && connected.is_ok() {
+        let previous = std::mem::replace(&mut *self.connect_error(), error);
+        if previous.is_some() && connected.is_ok() {
             tracing::info!(dependency = DATABASE, "The database answers again");
         }
         connected
@@ -151,7 +152,7 @@ impl managed::Manager for Manager {
             }
             Err(_) => {
                 self.distrust(link.generation);
-                Err(RecycleError::message("silent"))
+                Err(RecycleError::message("no response"))
             }
         }
     }
@@ -213,7 +214,7 @@ impl Pool {
         self.lease(permit).await
     }
 
-    /// A connection that is idle or newly opened. `None`: all are in use, or connecting
+    /// Returns a connection that is idle or newly opened. `None`: all are in use, or connecting
     /// failed.
     pub(super) async fn try_lease(&self) -> Option<Lease> {
         let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
@@ -252,13 +253,13 @@ impl Pool {
     pub(super) async fn close(&self, limit: Duration) {
         let idle = self.inner.retain(|_, _| false).removed;
         self.inner.close();
-        let goodbyes = join_all(idle.into_iter().map(say_goodbye));
+        let closing_sessions = join_all(idle.into_iter().map(close_session));
         let ended = async {
             while self.inner.status().size > 0 {
                 sleep(CLOSE_POLL).await;
             }
         };
-        let closing = async { tokio::join!(goodbyes, ended) };
+        let closing = async { tokio::join!(closing_sessions, ended) };
         if timeout(limit, closing).await.is_err() {
             let left = self.inner.status().size;
             tracing::warn!(left, "Dropped {left} database connections that were still in use");
@@ -274,7 +275,7 @@ pub(super) struct Lease {
     reused: bool,
     /// Whether a statement is running. Still set on drop if the lease was dropped in the middle of
     /// it.
-    asking: bool,
+    running: bool,
     in_transaction: bool,
     permit: Option<Permit>,
 }
@@ -282,22 +283,22 @@ pub(super) struct Lease {
 impl Lease {
     fn of(object: Object<Manager>, permit: Option<Permit>) -> Self {
         let reused = Object::metrics(&object).recycle_count > 0;
-        Self { object: Some(object), reused, asking: false, in_transaction: false, permit }
+        Self { object: Some(object), reused, running: false, in_transaction: false, permit }
     }
 
     /// Executes a statement. If there is no answer within `limit`, or the session has ended, the
     /// connection is closed.
-    pub(super) async fn ask<A: Ask>(
+    pub(super) async fn run<O: Operation>(
         &mut self,
-        question: &A,
+        operation: &O,
         limit: Duration,
-    ) -> Result<A::Answer, sqlx::Error> {
+    ) -> Result<O::Output, sqlx::Error> {
         let Some(object) = &mut self.object else { return Err(closed()) };
-        self.asking = true;
-        let answer = timeout(limit, question.ask(object)).await;
-        self.asking = false;
-        let answer = answer.unwrap_or_else(|_| Err(silent(limit)));
-        match &answer {
+        self.running = true;
+        let result = timeout(limit, operation.run(object)).await;
+        self.running = false;
+        let result = result.unwrap_or_else(|_elapsed| Err(no_response(limit)));
+        match &result {
             Err(error) if ends_connection(error) => self.discard(true),
             Err(error) if is_read_only(error) => {
                 let was_writable = !object.read_only;
@@ -305,43 +306,43 @@ impl Lease {
             }
             _ => object.used_at = Instant::now(),
         }
-        answer
+        result
     }
 
     /// Begins a transaction. A lease that is dropped before it ends rolls it back.
     pub(super) async fn begin(&mut self, sql: &str, limit: Duration) -> Result<(), sqlx::Error> {
         self.in_transaction = true;
-        self.ask(&Unprepared(sql), limit).await?;
+        self.run(&Unprepared(sql), limit).await?;
         Ok(())
     }
 
     /// Ends the transaction.
     pub(super) async fn end(&mut self, sql: &str, limit: Duration) -> Result<(), sqlx::Error> {
-        self.ask(&Unprepared(sql), limit).await?;
+        self.run(&Unprepared(sql), limit).await?;
         self.in_transaction = false;
         Ok(())
     }
 
-    /// Whether this error is about the connection, which was opened some time ago, rather than
-    /// about the server: a new connection may work. A timeout does not count, since the caller has
-    /// waited long enough.
+    /// Returns whether this error is about the connection, which was opened some time ago, rather
+    /// than about the server: a new connection may work. A timeout does not count, since the caller
+    /// has waited long enough.
     pub(super) fn was_outdated(&self, error: &sqlx::Error) -> bool {
         let timed_out =
             matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut);
         self.reused && ends_connection(error) && !timed_out
     }
 
-    /// Whether the server refused to write in a session that was opened some time ago. The
+    /// Returns whether the server refused to write in a session that was opened some time ago. The
     /// statement was not executed.
     pub(super) fn was_read_only(&self, error: &sqlx::Error) -> bool {
         self.reused && is_read_only(error)
     }
 
-    /// Closes the connection. If the error `tells_of_others`, connections of the same generation
+    /// Closes the connection. If the error `affects_others`, connections of the same generation
     /// are no longer trusted either.
-    fn discard(&mut self, tells_of_others: bool) {
+    fn discard(&mut self, affects_others: bool) {
         let Some(object) = self.object.take() else { return };
-        if tells_of_others && let Some(pool) = Object::pool(&object) {
+        if affects_others && let Some(pool) = Object::pool(&object) {
             pool.manager().distrust(object.generation);
         }
         drop(Object::take(object));
@@ -351,12 +352,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
-        if !self.asking && !self.in_transaction {
+        if !self.running && !self.in_transaction {
             return; // dropping the object returns it to the pool
         }
         let recovery = Recovery { object: Some(object), _permit: self.permit.take() };
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(recovery.run(self.asking, self.in_transaction));
+            runtime.spawn(recovery.run(self.running, self.in_transaction));
         }
     }
 }
@@ -370,14 +371,14 @@ struct Recovery {
 }
 
 impl Recovery {
-    async fn run(mut self, asking: bool, in_transaction: bool) {
+    async fn run(mut self, running: bool, in_transaction: bool) {
         let Some(object) = &mut self.object else { return };
         let recovering = async {
-            if asking {
+            if running {
                 object.ping().await?;
             }
             if in_transaction {
-                Unprepared("ROLLBACK").ask(object).await?;
+                Unprepared("ROLLBACK").run(object).await?;
             }
             Ok::<_, sqlx::Error>(())
         };
@@ -405,22 +406,24 @@ async fn reap(pool: managed::WeakPool<Manager>) {
         let removed = pool
             .retain(|link, _| manager.trusts(link) && link.used_at.elapsed() < IDLE_TIMEOUT)
             .removed;
-        join_all(removed.into_iter().map(say_goodbye)).await;
+        join_all(removed.into_iter().map(close_session)).await;
     }
 }
 
-pub(super) async fn say_goodbye(link: Link) {
-    // On a timeout the connection is dropped, which also closes it, without the closing message.
-    let _unanswered = timeout(GOODBYE_TIMEOUT, link.close()).await;
+/// Closes a session cleanly, within a time limit.
+pub(super) async fn close_session(link: Link) {
+    // After a timeout, the connection is dropped, which also closes it, without the closing
+    // message.
+    let _unanswered = timeout(SESSION_CLOSE_TIMEOUT, link.close()).await;
 }
 
-/// The error of a connection that did not answer in time.
-pub(super) fn silent(limit: Duration) -> sqlx::Error {
-    let text = format!("the database did not answer within {limit:?}");
+/// Returns the error of a connection that did not respond in time.
+pub(super) fn no_response(limit: Duration) -> sqlx::Error {
+    let text = format!("the database did not respond within {limit:?}");
     io::Error::new(io::ErrorKind::TimedOut, text).into()
 }
 
-/// The error of a transaction whose connection was closed after an earlier error.
+/// Returns the error of a transaction whose connection was closed after an earlier error.
 fn closed() -> sqlx::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the connection was closed after an error").into()
 }

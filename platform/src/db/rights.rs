@@ -5,8 +5,8 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use super::{database::Database, transaction::begin};
 
-/// The tables of the base, in alphabetical order. The program reads, inserts, updates and deletes rows
-/// in each of them.
+/// The tables of the base, in alphabetical order. The program reads, inserts, updates and deletes
+/// rows in each of them.
 pub const TABLES: &[&str] = &[
     "access_cutoffs",
     "export_chunks",
@@ -39,7 +39,7 @@ GROUP BY t.name ORDER BY t.name";
 
 /// The role, whether it is read-only and why, and the schema of the program's tables if the role
 /// cannot see it.
-const SITUATION: &str = "
+const ROLE: &str = "
 SELECT current_user::text AS role, pg_is_in_recovery() AS standby,
     current_setting('transaction_read_only') = 'on' AS read_only,
     (SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -59,14 +59,16 @@ pub async fn check_rights(db: &Database, tables: &[&str]) -> anyhow::Result<()> 
 }
 
 async fn check_role(db: &Database, tables: &[&str]) -> anyhow::Result<()> {
-    let ask = |sql, values| Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
-    let situation = db.query_one_raw(ask(SITUATION, vec![HISTORY.into()])).await?;
-    let situation = situation.context("the database does not say who the role is")?;
-    let role: String = situation.try_get("", "role")?;
-    if situation.try_get("", "standby")? {
-        bail!("the server is a standby, which takes no writes: DATABASE_URL must name the primary");
+    let statement = |sql, values| Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+    let row = db.query_one_raw(statement(ROLE, vec![HISTORY.into()])).await?;
+    let row = row.context("the database returned no row about the role")?;
+    let role: String = row.try_get("", "role")?;
+    if row.try_get("", "standby")? {
+        bail!(
+            "the server is a standby, which accepts no writes: DATABASE_URL must name the primary"
+        );
     }
-    if situation.try_get("", "read_only")? {
+    if row.try_get("", "read_only")? {
         bail!(
             "transactions of the role `{role}` are read-only: look for \
              default_transaction_read_only in the settings of the server, the database and the \
@@ -75,14 +77,14 @@ async fn check_role(db: &Database, tables: &[&str]) -> anyhow::Result<()> {
         );
     }
     let quoted_role = quoted(&role);
-    if let Some(schema) = situation.try_get::<Option<String>>("", "hidden_schema")? {
+    if let Some(schema) = row.try_get::<Option<String>>("", "hidden_schema")? {
         bail!(
             "the tables are in the schema {schema}, which the role `{role}` cannot see: run `GRANT \
              USAGE ON SCHEMA {schema} TO {quoted_role}`, and name the schema in its search_path"
         );
     }
     let tables = format!("{},{HISTORY}", tables.join(","));
-    let missing = db.query_all_raw(ask(MISSING, vec![tables.into(), HISTORY.into()])).await?;
+    let missing = db.query_all_raw(statement(MISSING, vec![tables.into(), HISTORY.into()])).await?;
     let mut grants: Vec<(String, Vec<String>)> = Vec::new();
     for row in missing {
         let (table, rights): (String, String) =

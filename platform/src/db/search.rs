@@ -10,7 +10,7 @@ use super::{
     transaction::{Bounds, PersonLock, Transaction},
 };
 
-/// Executes each statement in a transaction with the time limit of a search, which first waits for
+/// Executes each query in a transaction with the time limit of a search, which first waits for
 /// the same person's searches in other processes to end. On SQLite, which only one process uses, it
 /// only executes the statement.
 pub struct OneSearch {

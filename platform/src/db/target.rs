@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_names_of_the_postgres_scheme_are_taken() {
+    fn both_names_of_the_postgres_scheme_are_accepted() {
         for scheme in ["postgres", "postgresql"] {
             let url = Secret::new(format!("{scheme}://user:secret@[::1]:5433/notes"));
             let target = Target::parse(&url, "test").unwrap();

@@ -11,7 +11,7 @@ use super::{
     database::Database,
     failure::Failure,
     limits::{ANSWER_MARGIN, statement_limit},
-    link::{Ask, Execute, QueryAll, QueryOne, Unprepared},
+    link::{Execute, Operation, QueryAll, QueryOne, Unprepared},
     measured::measured,
     pool::Lease,
 };
@@ -29,9 +29,9 @@ const SEARCH_LOCK_TIMEOUT: &str = "400ms";
 /// How long one search may take, on Postgres.
 const SEARCH_TIMEOUT: &str = "2s";
 
-/// Something that one person does in only one process at a time, on Postgres: an advisory lock that
-/// is held until the transaction ends. The second half is a hash of the person, so two people may,
-/// rarely, share a lock.
+/// An advisory lock on Postgres that is held until the transaction ends, for an operation that must
+/// run only once at a time for one person, in all processes. The second half of its key is a hash
+/// of the person, so two people may, rarely, share a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PersonLock {
     class: i32,
@@ -39,13 +39,13 @@ pub struct PersonLock {
 }
 
 impl PersonLock {
-    /// Held while a search runs; the class is `find` in ASCII.
+    /// Creates the lock that is held while a search runs; the class is `find` in ASCII.
     pub(super) fn search(person: &str) -> Self {
         Self::new(0x6669_6e64, person)
     }
 
-    /// Held while the unfinished jobs of the person are counted and one is added; the class is
-    /// `jobs` in ASCII.
+    /// Creates the lock that is held while the unfinished jobs of the person are counted and one is
+    /// added; the class is `jobs` in ASCII.
     pub fn jobs(person: &str) -> Self {
         Self::new(0x6a6f_6273, person)
     }
@@ -119,7 +119,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Commits. After an error it is unknown whether the transaction took effect.
+    /// Commits the transaction. After an error it is unknown whether the transaction took effect.
     pub async fn commit(self) -> Result<(), DbErr> {
         self.end("COMMIT").await
     }
@@ -133,9 +133,11 @@ impl Transaction {
         self.lease.into_inner().end(sql, self.limit).await.map_err(Unprepared::error)
     }
 
-    async fn ask<A: Ask>(&self, question: A) -> Result<A::Answer, DbErr> {
+    async fn run<O: Operation>(&self, statement: O) -> Result<O::Output, DbErr> {
         let mut lease = self.lease.lock().await;
-        measured(self.backend, &question, lease.ask(&question, self.limit)).await.map_err(A::error)
+        measured(self.backend, &statement, lease.run(&statement, self.limit))
+            .await
+            .map_err(O::error)
     }
 }
 
@@ -156,7 +158,7 @@ pub async fn begin_locked(db: &Database, lock: PersonLock) -> Result<Transaction
 }
 
 /// Begins a transaction for long-running work, with the usual limit on a statement.
-pub async fn begin_patiently(db: &Database) -> Result<Transaction, Failure> {
+pub async fn begin_long_running(db: &Database) -> Result<Transaction, Failure> {
     Ok(db.begin().await?)
 }
 
@@ -174,19 +176,19 @@ impl ConnectionTrait for Transaction {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.ask(Execute(statement)).await
+        self.run(Execute(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.ask(Unprepared(sql)).await
+        self.run(Unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.ask(QueryOne(statement)).await
+        self.run(QueryOne(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.ask(QueryAll(statement)).await
+        self.run(QueryAll(statement)).await
     }
 }
 

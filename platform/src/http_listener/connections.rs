@@ -17,14 +17,14 @@ use crate::client_network;
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// Open connections. At this number, each new connection evicts the longest-idle connection of
-    /// the network that has the most idle ones; while none is idle, further clients wait in the
-    /// kernel's accept queue.
+    /// the network that has the most idle ones, or, if none is idle, a lingering one. If there is
+    /// none either, further clients wait in the kernel's accept queue.
     pub open: usize,
     /// Connections in a lingering close. Beyond this number, the oldest one of the network that has
     /// the most of them is closed.
     pub lingering: usize,
-    /// Connections beyond [`Self::open`] that are accepted while none is idle, for probes only: the
-    /// platform and the operator get a response even if clients have used up the rest.
+    /// Connections beyond [`Self::open`] that are accepted while none can be evicted, for probes
+    /// only: the platform and the operator get a response even if clients have used up the rest.
     pub for_probes: usize,
 }
 
@@ -71,8 +71,8 @@ impl Connections {
         Arc::new(Self { limits, state: Mutex::default(), room: Notify::new() })
     }
 
-    /// Waits until there is room for a connection from `address`, evicting an idle one if
-    /// necessary. Cancel safe.
+    /// Waits until there is room for a connection from `address`, evicting an idle or lingering one
+    /// if necessary. Cancel safe.
     pub(super) async fn admit(self: &Arc<Self>, address: IpAddr) -> Slot {
         let network: Arc<str> = client_network(address).into();
         loop {
@@ -83,8 +83,9 @@ impl Connections {
         }
     }
 
-    /// Evicts the longest-idle connection of the network that has the most idle ones. `false`: no
-    /// connection is idle.
+    /// Evicts the longest-idle connection of the network that has the most idle ones, or, if none
+    /// is idle, the oldest lingering one of the network that has the most of them. Returns `false`
+    /// if there is neither.
     pub(super) fn evict_idlest(&self) -> bool {
         self.state().evict_idlest()
     }
@@ -209,7 +210,7 @@ impl Ranking {
         }
     }
 
-    /// The oldest connection of the network that has the most.
+    /// Returns the oldest connection of the network that has the most.
     fn first_of_largest(&self) -> Option<u64> {
         let largest = self
             .networks
@@ -227,7 +228,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Whether the connection was accepted for probes only.
+    /// Returns whether the connection was accepted for probes only.
     pub(super) fn is_for_probes(&self) -> bool {
         self.for_probes
     }

@@ -1,7 +1,7 @@
 //! Accepts HTTP/1.1 connections within limits, and passes their requests to a handler.
 //!
 //! Hyper alone limits neither the number of connections nor stalled writes, and a loop around
-//! `accept` is busy while file descriptors run out. HTTP/1.1 only: clients use it on loopback, and
+//! `accept` spins when file descriptors run out. HTTP/1.1 only: clients use it on loopback, and
 //! so do the proxies in front of a deployment, and hyper does not enforce the limit on the head
 //! while it detects the version.
 //!

@@ -42,7 +42,7 @@ impl Server {
         Self { address, stop, ended }
     }
 
-    /// A connection from 127.0.0.`host`.
+    /// Connects from 127.0.0.`host`.
     async fn connect(&self, host: u8) -> Client {
         let socket = TcpSocket::new_v4().unwrap();
         let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
@@ -51,7 +51,7 @@ impl Server {
         Client(connecting.expect("the kernel answers").unwrap())
     }
 
-    /// A connection that has served one request and is idle.
+    /// Opens a connection that has served one request and is idle.
     async fn used(&self, host: u8) -> Client {
         let mut client = self.connect(host).await;
         client.send("GET /").await;
@@ -60,7 +60,8 @@ impl Server {
     }
 }
 
-/// `/stream` never ends, `/read` reads its body, and everything else leaves it unread.
+/// Handles a request: `/stream` never ends, `/read` reads its body, and every other path leaves it
+/// unread.
 async fn respond(
     request: Request<RequestBody>,
     _connection: Connection,
@@ -141,13 +142,16 @@ async fn idle_connections_of_one_address_do_not_block_others() {
     }
     server.used(3).await;
     early.send("GET /").await;
-    assert!(early.head().await.contains("200"), "the idlest connection of all, of another address");
+    assert!(
+        early.head().await.contains("200"),
+        "the longest-idle connection, from another address, stays open"
+    );
     let mut left = 0;
     for client in &mut held {
         left += usize::from(client.is_open().await);
     }
     assert!((1..4).contains(&left), "{left} are left");
-    assert!(!held[0].is_open().await, "the idlest goes first");
+    assert!(!held[0].is_open().await, "the longest-idle one is closed first");
 }
 
 #[tokio::test]
@@ -170,7 +174,7 @@ async fn a_connection_with_a_request_is_never_evicted() {
     assert!(waiting.head().await.contains("200"), "there is room when one has ended");
     let mut next = server.used(2).await;
     assert!(next.is_open().await && streams[0].is_open().await);
-    assert!(!waiting.is_open().await, "only the idle one had to go");
+    assert!(!waiting.is_open().await, "only the idle one was closed");
 }
 
 #[tokio::test]
@@ -198,7 +202,7 @@ async fn an_early_response_reaches_a_client_that_keeps_sending() {
         if framing.starts_with("transfer") {
             client.0.write_all(b"1e00000\r\n").await.unwrap();
         }
-        // It reads nothing before everything is sent.
+        // The client reads nothing before everything is sent.
         timeout(SOON, client.0.write_all(&body)).await.expect("the body is discarded").unwrap();
         let response = client.rest().await.expect("no reset");
         assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
@@ -232,7 +236,7 @@ async fn a_small_unread_body_leaves_the_connection_usable() {
         let head = client.head().await.to_lowercase();
         assert!(head.contains("413") && !head.contains("connection: close"), "{head}");
     }
-    // Its client waits for 100 Continue and sends nothing.
+    // This client waits for 100 Continue and sends no body.
     let headers = "content-length: 3\r\nexpect: 100-continue\r\n";
     client.send_with("POST /early", headers).await;
     let response = client.rest().await.unwrap().to_lowercase();

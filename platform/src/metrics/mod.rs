@@ -3,7 +3,7 @@
 //! [`names`] lists all of them. Code that records a metric calls a method of its entry there, so a
 //! name or a label that is not in the list does not compile. Names follow the conventions of
 //! OpenTelemetry where there is one, in the spelling of Prometheus. Every label has a closed set of
-//! values: never a path, a person, a client or a session.
+//! values: never a path, a user, a client or a session.
 //!
 //! The recorder is global to the process (as is the subscriber of `tracing`): instances in one
 //! process share it. Until [`start`] is called, recording costs nothing.
@@ -67,7 +67,7 @@ pub const SECONDS: [f64; 13] =
 pub const LONG_SECONDS: [f64; 8] = [1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
 
 impl<const N: usize> Metric<N> {
-    /// The definition of this metric.
+    /// Returns the definition of this metric.
     pub const fn about(&'static self) -> About {
         About {
             name: self.name,
@@ -85,17 +85,17 @@ impl<const N: usize> Metric<N> {
 
     /// Increments a counter by `more`.
     pub fn add(&self, values: [&str; N], more: u64) {
-        ::metrics::counter!(self.name, self.labelled(values)).increment(more);
+        ::metrics::counter!(self.name, self.labels_with(values)).increment(more);
     }
 
     /// Sets a counter to a total that was counted elsewhere.
     pub fn total(&self, values: [&str; N], total: u64) {
-        ::metrics::counter!(self.name, self.labelled(values)).absolute(total);
+        ::metrics::counter!(self.name, self.labels_with(values)).absolute(total);
     }
 
     /// Sets a gauge.
     pub fn set(&self, values: [&str; N], value: f64) {
-        ::metrics::gauge!(self.name, self.labelled(values)).set(value);
+        ::metrics::gauge!(self.name, self.labels_with(values)).set(value);
     }
 
     /// Sets a gauge to NaN, because its value is unknown: a gap in a graph instead of an outdated
@@ -107,17 +107,17 @@ impl<const N: usize> Metric<N> {
     /// Increments a gauge until the result is dropped.
     #[must_use]
     pub fn hold(&self, values: [&str; N]) -> Held {
-        let gauge = ::metrics::gauge!(self.name, self.labelled(values));
+        let gauge = ::metrics::gauge!(self.name, self.labels_with(values));
         gauge.increment(1.0);
         Held(gauge)
     }
 
     /// Records a duration in a histogram.
     pub fn observe(&self, values: [&str; N], time: Duration) {
-        ::metrics::histogram!(self.name, self.labelled(values)).record(time);
+        ::metrics::histogram!(self.name, self.labels_with(values)).record(time);
     }
 
-    fn labelled(&self, values: [&str; N]) -> Vec<Label> {
+    fn labels_with(&self, values: [&str; N]) -> Vec<Label> {
         self.labels
             .iter()
             .zip(values)
@@ -153,7 +153,7 @@ pub fn start() {
                     if LONG.contains(&metric.name) { &LONG_SECONDS } else { &SECONDS };
                 builder = builder
                     .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
-                    .expect("there are buckets");
+                    .expect("the list of buckets is not empty");
             }
         }
         let recorder = builder.build_recorder();
@@ -171,7 +171,7 @@ pub fn start() {
     });
 }
 
-/// Whether this process records metrics.
+/// Returns whether this process records metrics.
 pub fn started() -> bool {
     RECORDER.get().is_some()
 }
@@ -219,12 +219,13 @@ pub fn rendered() -> String {
     RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// The interval of [`keep_tidy`].
-const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// The interval of [`run_upkeep_loop`].
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Bounds the memory that histograms use between two scrapes, for as long as the future is polled.
-pub async fn keep_tidy() {
-    let mut ticks = tokio::time::interval(TIDY_EVERY);
+/// Runs the upkeep of the recorder every few seconds, which bounds the memory that histograms use
+/// between two scrapes. Never returns.
+pub async fn run_upkeep_loop() {
+    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
     loop {
         ticks.tick().await;
         if let Some(recorder) = RECORDER.get() {
@@ -244,7 +245,7 @@ mod tests {
         let mut names = BTreeSet::new();
         for metric in ALL {
             let name = metric.name;
-            assert!(names.insert(name), "{name} is there twice");
+            assert!(names.insert(name), "{name} is defined twice");
             let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
             assert!(plain(name) && metric.labels.iter().all(|it| plain(it)), "{name}");
             assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");

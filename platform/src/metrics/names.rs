@@ -55,14 +55,14 @@ pub const ELSEWHERE: &str = "elsewhere";
 /// The values of `level`.
 pub const LOG_LEVELS: [&str; 2] = ["warn", "error"];
 
-macro_rules! catalogue {
+macro_rules! define_metrics {
     ($(
         $(#[$meta:meta])*
         $constant:ident: $kind:ident $unit:ident $name:literal [$($label:literal),*] $help:literal;
     )*) => {
         $(
             #[doc = $help]
-            pub static $constant: Metric<{ how_many(&[$($label),*]) }> = Metric {
+            pub static $constant: Metric<{ count(&[$($label),*]) }> = Metric {
                 name: $name,
                 kind: Kind::$kind,
                 unit: Unit::$unit,
@@ -77,11 +77,11 @@ macro_rules! catalogue {
 }
 
 /// Counts the labels, for the type of a metric.
-const fn how_many(labels: &[&str]) -> usize {
+const fn count(labels: &[&str]) -> usize {
     labels.len()
 }
 
-catalogue! {
+define_metrics! {
     // HTTP
     HTTP_REQUEST_DURATION: Histogram Seconds "http_server_request_duration_seconds"
         ["http_route", "http_request_method", "http_response_status_code"]
@@ -139,7 +139,7 @@ catalogue! {
     OAUTH_SIGNING_KEY_AGE: Gauge Seconds "oauth_signing_key_age_seconds" ["state"]
         "Age of the oldest trusted signing key in each state.";
     RATE_LIMIT_DECISIONS: Counter Count "rate_limit_decisions_total" ["bucket", "verdict"]
-        "Decisions of rate limits, by limit.";
+        "Decisions of the rate limiter, by bucket and verdict.";
     GITHUB_REQUEST_DURATION: Histogram Seconds "github_request_duration_seconds" ["outcome"]
         "Duration of requests to GitHub. Outcome `refused`: a response with an unexpected status.";
     GITHUB_RATE_LIMIT_REMAINING: Gauge Count "github_rate_limit_remaining" []
@@ -148,7 +148,7 @@ catalogue! {
 
     // Database
     DB_OPERATION_DURATION: Histogram Seconds "db_client_operation_duration_seconds" ["outcome"]
-        "Duration of SQL statements, including the wait for a connection.";
+        "Duration of SQL statements, without the wait for a connection.";
     DB_CONNECTIONS: Gauge Count "db_client_connections" ["state"]
         "Connections in the pool of this process, by state.";
     DB_CONNECTIONS_MAX: Gauge Count "db_client_connection_max" []

@@ -141,10 +141,10 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
 fn log_panics() {
     panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let backtrace = std::backtrace::Backtrace::force_capture();
-        let message = info.payload_as_str().unwrap_or("something that is no text");
+        let message = info.payload_as_str().unwrap_or("a payload that is not text");
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         metrics::PANICS.increment([]);
-        tracing::error!(%location, %backtrace, "A panic, which is a defect: {message}");
+        tracing::error!(%location, %backtrace, "Panic: {message}");
     }));
 }
 

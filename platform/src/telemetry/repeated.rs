@@ -194,8 +194,8 @@ impl Known {
     fn recovery(&mut self, dependency: &str) -> Option<u64> {
         let index = self.failing.iter().position(|name| name == dependency)?;
         self.failing.swap_remove(index);
-        let of_it = self.lines.iter_mut().filter(|((name, _), _)| name == dependency);
-        Some(of_it.map(|(_, repeat)| std::mem::take(&mut repeat.suppressed)).sum())
+        let repeats = self.lines.iter_mut().filter(|((name, _), _)| name == dependency);
+        Some(repeats.map(|(_, repeat)| std::mem::take(&mut repeat.suppressed)).sum())
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recovery_is_written_once_and_only_after_a_failure_that_was() {
+    fn a_recovery_is_written_once_after_a_written_failure() {
         let (repeats, start) = (Repeats::default(), Instant::now());
         let fail = || repeats.note("redis".into(), line("a"), true, start);
         let recover = |origin| repeats.note("redis".into(), line(origin), false, start);
@@ -236,12 +236,16 @@ mod tests {
         assert_eq!(fail(), None);
         assert_eq!(recover("x"), Some(2));
         assert_eq!(recover("y"), None);
-        assert_eq!(fail(), None, "one that fails and answers in turn does not fill the log");
+        assert_eq!(
+            fail(),
+            None,
+            "a dependency that fails and recovers repeatedly does not fill the log"
+        );
         assert_eq!(recover("x"), None);
     }
 
     #[test]
-    fn memory_is_bounded_and_what_does_not_fit_is_written() {
+    fn memory_is_bounded_and_untracked_failures_are_written() {
         let (repeats, now) = (Repeats::default(), Instant::now());
         for number in 0..MAX_LINES {
             let schedule = Some(number.to_string());
@@ -254,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_becomes_a_member_or_a_field() {
+    fn the_number_is_appended_as_a_member_or_a_field() {
         let json = <Format<Json> as Extend>::extend("{\"level\":\"WARN\"}\n", 7);
         assert_eq!(json, "{\"level\":\"WARN\",\"suppressed\":7}\n");
         let full = <Format as Extend>::extend("WARN it failed\n", 7);

@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
-use crate::{outgoing::careful, proxies::Proxies, secret::Secret};
+use crate::{outgoing::client_builder, proxies::Proxies, secret::Secret};
 
 /// Where traces are sent, and how many.
 #[derive(Clone, Debug)]
@@ -70,8 +70,11 @@ pub(super) fn start(
     program: &'static str,
     revision: Option<&str>,
 ) -> anyhow::Result<SdkTracerProvider> {
-    let headers: HashMap<String, String> =
-        settings.headers.iter().map(|(name, it)| (name.clone(), it.expose().to_owned())).collect();
+    let headers: HashMap<String, String> = settings
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+        .collect();
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_http_client(Client::new(proxies)?)
@@ -80,7 +83,7 @@ pub(super) fn start(
         .with_timeout(EXPORT_TIMEOUT)
         .with_headers(headers)
         .build()
-        .context("could not prepare for sending traces")?;
+        .context("could not create the exporter of traces")?;
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUE)
         .with_max_export_batch_size(BATCH)
@@ -103,7 +106,7 @@ pub(super) fn start(
         .build())
 }
 
-/// The layer that turns spans of `tracing` into spans of a trace.
+/// Creates the layer that turns spans of `tracing` into spans of a trace.
 pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -153,7 +156,7 @@ pub(super) async fn end(provider: SdkTracerProvider) {
     let ending = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(END_TIMEOUT));
     match tokio::time::timeout(END_TIMEOUT, ending).await {
         Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::warn!(%error, "The last spans were not sent: {error}"),
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "The last spans were not sent"),
         Ok(Err(_)) | Err(_) => tracing::warn!("The last spans were not sent in time"),
     }
 }
@@ -248,15 +251,15 @@ struct Client {
 
 impl Client {
     fn new(proxies: &Proxies) -> anyhow::Result<Self> {
-        let http = careful(proxies)
+        let http = client_builder(proxies)
             .and_then(|builder| {
                 builder
                     .timeout(EXPORT_TIMEOUT)
                     .user_agent(concat!("mcp-telemetry/", env!("CARGO_PKG_VERSION")))
                     .build()
             })
-            .context("there is no HTTP client for traces")?;
-        let runtime = Handle::try_current().context("traces are sent by a runtime")?;
+            .context("could not create the HTTP client for traces")?;
+        let runtime = Handle::try_current().context("traces require a Tokio runtime")?;
         Ok(Self { http, runtime })
     }
 }
@@ -269,17 +272,17 @@ impl HttpClient for Client {
     ) -> Result<http::Response<Bytes>, HttpError> {
         let http = self.http.clone();
         let sending = self.runtime.spawn(async move {
-            let mut answer = http.execute(request.try_into()?).await?;
+            let mut received = http.execute(request.try_into()?).await?;
             let mut body = Vec::new();
-            while let Some(chunk) = answer.chunk().await? {
+            while let Some(chunk) = received.chunk().await? {
                 if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                    return Err("the collector's answer does not end".into());
+                    return Err("the collector's response is too large".into());
                 }
                 body.extend_from_slice(&chunk);
             }
             let mut response = http::Response::new(Bytes::from(body));
-            *response.status_mut() = answer.status();
-            *response.headers_mut() = std::mem::take(answer.headers_mut());
+            *response.status_mut() = received.status();
+            *response.headers_mut() = std::mem::take(received.headers_mut());
             Ok::<_, HttpError>(response)
         });
         sending.await?
@@ -299,6 +302,6 @@ mod tests {
         let answer = Client::new(&proxies).unwrap().send_bytes(request).await.unwrap();
         assert_eq!(answer.status(), 200);
         let line = "POST http://collector.example.com:4318/v1/traces HTTP/1.1";
-        assert!(fake::came_for(&head.join().unwrap(), line));
+        assert!(fake::is_request(&head.join().unwrap(), line));
     }
 }

@@ -337,7 +337,7 @@ async fn keys_can_be_listed(world: World) {
     app.oauth().keys().keep_up().await.unwrap();
 
     let listed = app.oauth().keys().list().await.unwrap();
-    let seen: Vec<_> = listed.iter().map(|it| (it.state, it.ours, it.signs)).collect();
+    let seen: Vec<_> = listed.iter().map(|it| (it.state, it.is_decryptable, it.signs)).collect();
     let mut expected =
         [(State::Pending, true, false), (State::Active, false, false), (State::Active, true, true)];
     // Two were made at the same moment.

@@ -121,7 +121,7 @@ fn note(key: &KeyInfo) -> String {
     }
     match key.retire_at {
         Some(at) => format!("trusted until {} UTC", at.format("%Y-%m-%d %H:%M")),
-        None if !key.ours => "sealed with another JWT_SIGNING_SECRET".to_owned(),
+        None if !key.is_decryptable => "sealed with another JWT_SIGNING_SECRET".to_owned(),
         None => String::new(),
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(super) struct Printing {
     /// Maximum number of entries
     #[arg(long, value_name = "NUMBER", default_value_t = 50,
-        value_parser = clap::value_parser!(u64).range(1..=oauth::listing::MOST))]
+        value_parser = clap::value_parser!(u64).range(1..=oauth::listing::MAX_PAGE))]
     pub(super) limit: u64,
     /// Print one JSON object per line
     #[arg(long)]

@@ -42,7 +42,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
     if config.metrics.wanted() {
         metrics::start();
-        tokio::spawn(metrics::keep_tidy());
+        tokio::spawn(metrics::run_upkeep_loop());
     }
     let listener = listen_on(&config, config.http.port, variables::PORT).await?;
     let metrics_listener = match config.metrics.port {

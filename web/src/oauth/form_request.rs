@@ -53,7 +53,7 @@ impl<'a> FormRequest<'a> {
 
     /// Verifies the credentials of a client.
     pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Client, ApiError> {
-        client::introduce(self.app.oauth(), &presented.id, &log_context(self.http));
+        client::add_to_log_context(self.app.oauth(), &presented.id, &log_context(self.http));
         let invalid_client = || invalid_client(presented.by_header);
         let client = match client::find_snapshot(self.app.oauth(), &presented.id).await {
             Ok(client) => client,

@@ -142,7 +142,7 @@ async fn problem(state: &State, url: &str) -> Result<Check, ToolError> {
         // A redirect is not followed, but proves that the site is there.
         Err(FetchError::Status(status)) if status.is_redirection() => Ok(Check::Alive),
         Err(FetchError::TooLarge) => Ok(Check::Alive),
-        Err(FetchError::Ours) => Err(ToolError::Unavailable(
+        Err(FetchError::Unavailable) => Err(ToolError::Unavailable(
             "Pages cannot be fetched at the moment. Try again in a few minutes.".into(),
         )),
         Err(error) => Ok(Check::Dead(error.to_string())),

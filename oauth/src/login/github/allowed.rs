@@ -6,27 +6,27 @@ use crate::login::policy::Allowed;
 const MAX_LOGIN: usize = 39;
 
 /// The value of `ALLOWED_GITHUB_LOGINS` that admits all users.
-pub const EVERYBODY: &str = "*";
+pub const EVERYONE: &str = "*";
 
 /// The prefix of an entry that is the number of an account.
 const BY_NUMBER: &str = "id";
 
-/// The error message for a list of logins without an entry.
-pub fn names_no_one() -> String {
+/// Returns the error message for a list of logins without an entry.
+pub fn empty_list_error() -> String {
     format!(
-        "is set but names no one: write {EVERYBODY} to let everyone with a GitHub account in, or list \
-         who may sign in"
+        "is set but empty: write {EVERYONE} to allow all GitHub accounts, or list the logins that may \
+         sign in"
     )
 }
 
 /// Parses a comma-separated list of users; blanks are ignored.
 pub fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
-    if text == EVERYBODY {
+    if text == EVERYONE {
         return Ok(Vec::new());
     }
     let mut entries = text.split(',').map(str::trim).filter(|it| !it.is_empty()).peekable();
     if entries.peek().is_none() {
-        return Err(names_no_one());
+        return Err(empty_list_error());
     }
     entries
         .map(|entry| {
@@ -39,8 +39,8 @@ pub fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
             };
             allowed.ok_or_else(|| {
                 format!(
-                    "must be GitHub logins or numeric ids, such as octocat,id:583231; one is \
-                     “{entry}”"
+                    "must be GitHub logins or numeric ids, such as octocat,id:583231; \
+                     “{entry}” is neither"
                 )
             })
         })
@@ -52,7 +52,7 @@ pub fn parse_org(text: &str) -> Result<String, String> {
     if is_login(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("must be the name of a GitHub organisation; it is “{text}”"))
+        Err(format!("must be the name of a GitHub organization; “{text}” is not one"))
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_read_as_people_write_it() {
+    fn lists_of_logins_are_parsed() {
         let login = |it: &str| Allowed::Login(it.to_owned());
         let id = |it: i64| Allowed::Subject(it.to_string());
         for (text, expected) in [
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_organisation_is_one_name() {
+    fn an_organization_is_a_single_name() {
         assert_eq!(parse_org("Octo-Org"), Ok("Octo-Org".to_owned()));
         for bad in ["a,b", "a/b", "..", "a b", "https://github.com/a"] {
             assert!(parse_org(bad).is_err(), "{bad}");

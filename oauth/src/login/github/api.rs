@@ -4,7 +4,7 @@ use std::{fmt, sync::OnceLock};
 
 use platform::{
     metrics,
-    outgoing::{self, careful},
+    outgoing::{self, client_builder},
     proxies::Proxies,
     secret::Secret,
 };
@@ -26,7 +26,7 @@ use crate::{
 pub const CALLBACK_PATH: &str = "/oauth/github/callback";
 
 /// The maximum size of a response, in bytes. Real ones have a few kilobytes.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// The value of the field `dependency` in log events about GitHub.
 pub(super) const GITHUB: &str = "github";
@@ -43,7 +43,7 @@ pub(super) struct GitHubClient {
 /// An account at GitHub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
-    /// The number of the account, which never changes and is never reassigned.
+    /// The id of the account, which never changes and is never reassigned.
     pub(super) id: i64,
     /// The login name, which can change and be reassigned.
     pub(super) login: String,
@@ -52,12 +52,12 @@ pub(super) struct Account {
 }
 
 impl Account {
-    fn read(answer: &Map<String, Value>) -> Option<Self> {
-        let login = answer.get("login")?.as_str()?;
+    fn read(response: &Map<String, Value>) -> Option<Self> {
+        let login = response.get("login")?.as_str()?;
         Some(Self {
-            id: answer.get("id")?.as_i64().filter(|it| *it > 0)?,
+            id: response.get("id")?.as_i64().filter(|it| *it > 0)?,
             login: (!login.is_empty()).then(|| login.to_owned())?,
-            name: answer
+            name: response
                 .get("name")
                 .and_then(Value::as_str)
                 .filter(|it| !it.is_empty())
@@ -115,11 +115,11 @@ impl GitHubClient {
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body);
-        let answer = Answer::of(request).await?;
-        if !answer.status.is_success() {
-            return Err(answer.unexpected());
+        let response = ApiResponse::of(request).await?;
+        if !response.status.is_success() {
+            return Err(response.unexpected());
         }
-        let object = answer.object()?;
+        let object = response.object()?;
         if let Some(error) = object.get("error") {
             return Err(refused(error.as_str().unwrap_or_default()));
         }
@@ -136,11 +136,11 @@ impl GitHubClient {
         token: &Secret,
         deadline: Deadline,
     ) -> Result<Account, GitHubError> {
-        let answer = Answer::of(self.ask("/user", token, deadline)?).await?;
-        if answer.status != StatusCode::OK {
-            return Err(answer.unexpected());
+        let response = ApiResponse::of(self.get("/user", token, deadline)?).await?;
+        if response.status != StatusCode::OK {
+            return Err(response.unexpected());
         }
-        Account::read(&answer.object()?).ok_or_else(|| refused("an account without a number"))
+        Account::read(&response.object()?).ok_or_else(|| refused("an account without an id"))
     }
 
     /// Queries the membership of a user in an organization, with the user's own token.
@@ -151,22 +151,22 @@ impl GitHubClient {
         deadline: Deadline,
     ) -> Result<Membership, GitHubError> {
         let path = format!("/user/memberships/orgs/{org}");
-        let answer = Answer::of(self.ask(&path, token, deadline)?).await?;
-        match answer.status {
-            StatusCode::OK => match answer.object()?.get("state").and_then(Value::as_str) {
+        let response = ApiResponse::of(self.get(&path, token, deadline)?).await?;
+        match response.status {
+            StatusCode::OK => match response.object()?.get("state").and_then(Value::as_str) {
                 Some("active") => Ok(Membership::Active),
                 Some("pending") => Ok(Membership::Pending),
-                _ => Err(GitHubError::Away("a membership without a state")),
+                _ => Err(GitHubError::Unavailable("unknown state of a membership")),
             },
             StatusCode::NOT_FOUND => Ok(Membership::None),
             StatusCode::UNAUTHORIZED => Ok(Membership::TokenRevoked),
-            StatusCode::FORBIDDEN if !answer.too_many => Ok(Membership::Denied),
-            _ => Err(GitHubError::Away("no answer about a membership")),
+            StatusCode::FORBIDDEN if !response.is_rate_limited => Ok(Membership::Denied),
+            _ => Err(GitHubError::Unavailable("unexpected response to the query of a membership")),
         }
     }
 
     /// Revokes a token that is no longer needed. Best effort, in the background.
-    pub(super) fn forget(&self, token: &Secret) {
+    pub(super) fn revoke_token(&self, token: &Secret) {
         let path = format!("/applications/{}/token", self.settings.client_id);
         let Ok(request) =
             self.request(Method::DELETE, &self.settings.api_url, &path, Deadline::start())
@@ -178,13 +178,13 @@ impl GitHubClient {
             .header(ACCEPT, "application/vnd.github+json")
             .json(&serde_json::json!({ "access_token": token.expose() }));
         tokio::spawn(async move {
-            if let Err(error) = Answer::of(request).await {
-                tracing::debug!("Could not revoke a token at GitHub: {error}");
+            if let Err(error) = ApiResponse::of(request).await {
+                tracing::debug!(%error, "Could not revoke a token at GitHub");
             }
         });
     }
 
-    fn ask(
+    fn get(
         &self,
         path: &str,
         token: &Secret,
@@ -210,15 +210,15 @@ impl GitHubClient {
             })
             .as_ref()
             .map_err(|error| {
-                tracing::error!("Could not create the HTTP client for GitHub: {error}");
-                GitHubError::Away("there is no client for it")
+                tracing::error!(%error, "Could not create the HTTP client for GitHub");
+                GitHubError::Unavailable("the HTTP client could not be created")
             })?;
         Ok(http.request(method, format!("{base}{path}")).timeout(deadline.left()))
     }
 }
 
 fn make_http(proxies: &Proxies, program: &str) -> reqwest::Result<reqwest::Client> {
-    careful(proxies)?
+    client_builder(proxies)?
         .connect_timeout(LOGIN_TIMEOUT)
         .timeout(LOGIN_TIMEOUT)
         .user_agent(format!("{program}/{}", env!("CARGO_PKG_VERSION")))
@@ -243,43 +243,44 @@ pub(super) fn refused(word: &str) -> GitHubError {
 }
 
 /// A response, read within its bounds.
-struct Answer {
+struct ApiResponse {
     status: StatusCode,
     /// The rate limit is exceeded, which GitHub reports with the status of a refusal.
-    too_many: bool,
+    is_rate_limited: bool,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl ApiResponse {
     /// Sends a request, and measures its outcome and duration.
     async fn of(request: RequestBuilder) -> Result<Self, GitHubError> {
         let started = Instant::now();
-        let answer = Self::read(request).await;
-        let outcome = match &answer {
-            Ok(answer) if answer.status.is_success() => "ok",
-            Ok(answer) if answer.too_many => "too_many",
-            Ok(answer) if answer.status.is_server_error() => "error",
+        let response = Self::read(request).await;
+        let outcome = match &response {
+            Ok(response) if response.status.is_success() => "ok",
+            Ok(response) if response.is_rate_limited => "too_many",
+            Ok(response) if response.status.is_server_error() => "error",
             Ok(_) => "refused",
             Err(_) => "unreachable",
         };
         metrics::GITHUB_REQUEST_DURATION.observe([outcome], started.elapsed());
-        answer
+        response
     }
 
     async fn read(request: RequestBuilder) -> Result<Self, GitHubError> {
-        let answered = outgoing::send(request).await.map_err(|error| away(&error))?;
+        let answered = outgoing::send(request).await.map_err(|error| unavailable(&error))?;
         if let Some(left) = quota(answered.headers()) {
             metrics::GITHUB_RATE_LIMIT_REMAINING.set([], left);
         }
-        let (status, too_many) = (answered.status(), is_too_many(answered.headers()));
-        let body = answered.body(MAX_ANSWER_BYTES).await.map_err(|error| away(&error))?;
-        let body = body.ok_or(GitHubError::Away("an endless answer"))?;
-        Ok(Self { status, too_many, body })
+        let (status, is_rate_limited) =
+            (answered.status(), has_rate_limit_headers(answered.headers()));
+        let body = answered.body(MAX_RESPONSE_BYTES).await.map_err(|error| unavailable(&error))?;
+        let body = body.ok_or(GitHubError::Unavailable("the response is too large"))?;
+        Ok(Self { status, is_rate_limited, body })
     }
 
     fn object(&self) -> Result<Map<String, Value>, GitHubError> {
         serde_json::from_slice(&self.body)
-            .map_err(|_not_github| GitHubError::Away("an answer that is no JSON object"))
+            .map_err(|_not_github| GitHubError::Unavailable("the response is not a JSON object"))
     }
 
     /// Returns the error for a status without a rule.
@@ -287,20 +288,23 @@ impl Answer {
         let refuses = self.status.is_client_error()
             && self.status != StatusCode::TOO_MANY_REQUESTS
             && self.status != StatusCode::REQUEST_TIMEOUT
-            && !self.too_many;
+            && !self.is_rate_limited;
         if refuses {
             GitHubError::Refused(format!("status {}", self.status.as_u16()))
         } else {
-            GitHubError::Away("an unexpected status")
+            GitHubError::Unavailable("unexpected status")
         }
     }
 }
 
-fn away(error: &reqwest::Error) -> GitHubError {
-    // The error text contains the URL, which is not secret: codes and tokens are in bodies and
-    // headers.
-    tracing::warn!(dependency = GITHUB, error = ?error, "GitHub does not answer: {error}");
-    GitHubError::Away(if error.is_timeout() { "no answer in time" } else { "no connection" })
+fn unavailable(error: &reqwest::Error) -> GitHubError {
+    // The error contains the URL, which is not secret: codes and tokens are in bodies and headers.
+    tracing::warn!(dependency = GITHUB, error = ?error, "GitHub does not answer");
+    GitHubError::Unavailable(if error.is_timeout() {
+        "no response in time"
+    } else {
+        "no connection"
+    })
 }
 
 /// Returns the remaining quota, in requests.
@@ -309,7 +313,8 @@ fn quota(headers: &HeaderMap) -> Option<f64> {
     Some(f64::from(left))
 }
 
-fn is_too_many(headers: &HeaderMap) -> bool {
+/// Returns whether headers say that the rate limit is exceeded.
+fn has_rate_limit_headers(headers: &HeaderMap) -> bool {
     headers.contains_key(RETRY_AFTER)
         || headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
 }

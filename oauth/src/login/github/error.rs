@@ -39,9 +39,9 @@ const UNVERIFIED: &str = "unverified_user_email";
 pub(super) enum GitHubError {
     /// No usable response: a retry may succeed.
     #[error("GitHub is not available: {0}")]
-    Away(&'static str),
+    Unavailable(&'static str),
     /// GitHub refuses the request; contains its error code.
-    #[error("GitHub refuses: {0}")]
+    #[error("GitHub refused the request: {0}")]
     Refused(String),
 }
 
@@ -49,18 +49,18 @@ impl GitHubError {
     /// Returns the outcome of a sign-in that ends with this error.
     pub(super) fn outcome(&self) -> SignInOutcome {
         match self {
-            Self::Refused(word) if [UNKNOWN_CODE, UNVERIFIED].contains(&word.as_str()) => {
+            Self::Refused(code) if [UNKNOWN_CODE, UNVERIFIED].contains(&code.as_str()) => {
                 SignInOutcome::Rejected
             }
             Self::Refused(_) if self.advice().is_some() => SignInOutcome::Misconfigured,
-            Self::Away(_) | Self::Refused(_) => SignInOutcome::ProviderFailed,
+            Self::Unavailable(_) | Self::Refused(_) => SignInOutcome::ProviderFailed,
         }
     }
 
     /// Returns advice for the operator, or `None` unless GitHub refuses this server.
     pub(super) fn advice(&self) -> Option<&'static str> {
-        let Self::Refused(said) = self else { return None };
-        let (_, advice) = MISCONFIGURED.into_iter().find(|(word, _)| word == said)?;
+        let Self::Refused(code) = self else { return None };
+        let (_, advice) = MISCONFIGURED.into_iter().find(|(known, _)| known == code)?;
         Some(advice)
     }
 }
@@ -69,7 +69,7 @@ impl From<GitHubError> for ProviderError {
     fn from(error: GitHubError) -> Self {
         let cause = match (&error, error.outcome()) {
             (_, SignInOutcome::Rejected) => Cause::Rejected,
-            (GitHubError::Away(_), _) => Cause::Unavailable,
+            (GitHubError::Unavailable(_), _) => Cause::Unavailable,
             (GitHubError::Refused(_), _) => {
                 error.advice().map_or(Cause::Unusable, Cause::Misconfigured)
             }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_github_says_tells_who_is_to_blame() {
+    fn errors_are_classified_by_cause() {
         let refused = |word: &str| GitHubError::Refused(word.to_owned());
         for (error, outcome) in [
             (refused("incorrect_client_credentials"), SignInOutcome::Misconfigured),
@@ -92,11 +92,11 @@ mod tests {
             (refused("bad_verification_code"), SignInOutcome::Rejected),
             (refused("unverified_user_email"), SignInOutcome::Rejected),
             (refused("no token"), SignInOutcome::ProviderFailed),
-            (GitHubError::Away("no answer in time"), SignInOutcome::ProviderFailed),
+            (GitHubError::Unavailable("no response in time"), SignInOutcome::ProviderFailed),
         ] {
             assert_eq!(error.outcome(), outcome, "{error}");
-            let is_ours = outcome == SignInOutcome::Misconfigured;
-            assert_eq!(error.advice().is_some(), is_ours, "{error}");
+            let is_misconfigured = outcome == SignInOutcome::Misconfigured;
+            assert_eq!(error.advice().is_some(), is_misconfigured, "{error}");
         }
         let advice = refused("incorrect_client_credentials").advice().unwrap();
         assert!(advice.contains("GITHUB_CLIENT_SECRET"), "{advice}");

@@ -17,7 +17,7 @@ mod error;
 mod settings;
 
 pub use self::{
-    allowed::{EVERYBODY, names_no_one, parse_logins, parse_org},
+    allowed::{EVERYONE, empty_list_error, parse_logins, parse_org},
     api::CALLBACK_PATH,
     settings::GitHubSettings,
 };
@@ -85,7 +85,8 @@ impl IdentityProvider for GitHub {
         Some(CALLBACK_PATH)
     }
 
-    /// The kind of the earlier version of the program, which may run beside this one.
+    /// Returns the kind that the earlier version of the program uses, which may run beside this
+    /// one.
     fn record_kind(&self) -> &'static str {
         "gh"
     }
@@ -93,7 +94,7 @@ impl IdentityProvider for GitHub {
     fn access_report(&self) -> String {
         let listed = self.policy.logins.len();
         match (&self.policy.org, listed) {
-            (None, 0) => "everybody with a GitHub account may sign in; ALLOWED_GITHUB_LOGINS or \
+            (None, 0) => "everyone with a GitHub account may sign in; ALLOWED_GITHUB_LOGINS or \
                           ALLOWED_GITHUB_ORG limit it"
                 .to_owned(),
             (None, _) => format!("the {listed} accounts of ALLOWED_GITHUB_LOGINS may sign in"),
@@ -164,8 +165,8 @@ impl IdentityProvider for GitHub {
         ASK_THE_ORGANIZATION
     }
 
-    fn forget(&self, token: &Secret) {
-        self.client.forget(token);
+    fn revoke_token(&self, token: &Secret) {
+        self.client.revoke_token(token);
     }
 
     /// Checks the configured client id and secret, by exchanging an invalid code.
@@ -174,10 +175,10 @@ impl IdentityProvider for GitHub {
         let deadline = Deadline::start();
         match self.client.exchange("none", verifier.expose(), &self.callback, deadline).await {
             Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => {
-                Ok(format!("{} knows our client", self.url))
+                Ok(format!("{} accepts the client id and secret", self.url))
             }
             Err(error) => Err(error.into()),
-            Ok(_token) => anyhow::bail!("GitHub gave a token for a code that there is not"),
+            Ok(_token) => anyhow::bail!("GitHub issued a token for an invalid code"),
         }
     }
 }
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn github_is_asked_through_a_proxy() {
+    async fn requests_to_github_use_the_proxy() {
         let (proxies, head) = fake::start(r#"{"error": "bad_verification_code"}"#);
         let settings = GitHubSettings {
             client_id: "x".into(),
@@ -212,6 +213,6 @@ mod tests {
         };
         configured(&settings).unwrap().check().await.unwrap();
         let line = "POST http://github.example.com/login/oauth/access_token HTTP/1.1";
-        assert!(fake::came_for(&head.join().unwrap(), line));
+        assert!(fake::is_request(&head.join().unwrap(), line));
     }
 }

@@ -77,7 +77,7 @@ pub(crate) async fn admit(
     if let Some(org) = &provider.policy().org {
         let token = identity.token.as_ref().ok_or(DenialReason::SignInAgain)?;
         let membership = provider.membership(token, org, deadline).await;
-        judge(membership.map_err(NotAdmitted::Provider)?)?;
+        require_active(membership.map_err(NotAdmitted::Provider)?)?;
     }
     if let Pin::New(login) = pin {
         let now = server.clock().now();
@@ -107,14 +107,15 @@ pub async fn recheck(server: &Server, user: &UserId) -> PolicyDecision {
             tracing::warn!(
                 user = user.as_str(),
                 dependency = provider.id(),
-                "Could not recheck the access policy for {user}: {error}"
+                %error,
+                "Could not recheck the access policy for {user}: the identity provider failed"
             );
             PolicyDecision::Unknown
         }
         Err(NotAdmitted::Failure(failure)) => {
             tracing::error!(
                 user = user.as_str(), dependency = failure.dependency(), error = ?failure,
-                "Could not recheck the access policy for {user}"
+                "Could not recheck the access policy for {user}: the database failed"
             );
             PolicyDecision::Unknown
         }
@@ -177,11 +178,12 @@ async fn check_again(
         StoredToken::Unreadable => return Ok(PolicyDecision::Unreadable),
     };
     let membership = provider.membership(&token, org, Deadline::start()).await;
-    judge(membership.map_err(NotAdmitted::Provider)?)?;
+    require_active(membership.map_err(NotAdmitted::Provider)?)?;
     Ok(PolicyDecision::Admitted)
 }
 
-fn judge(membership: Membership) -> Result<(), DenialReason> {
+/// Checks that a membership is active.
+fn require_active(membership: Membership) -> Result<(), DenialReason> {
     match membership {
         Membership::Active => Ok(()),
         Membership::Pending => Err(DenialReason::MembershipPending),
@@ -193,7 +195,7 @@ fn judge(membership: Membership) -> Result<(), DenialReason> {
 
 /// The change to the pinned logins that a sign-in requires.
 enum Pin {
-    /// None: there is no list, or the account's subject is on it or pinned.
+    /// No change: there is no list, or the account's subject is on it or pinned.
     Settled,
     /// The login is on the list, and is not pinned yet.
     New(String),
@@ -229,15 +231,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_active_member_comes_in() {
-        assert_eq!(judge(Membership::Active), Ok(()));
+    fn only_active_members_are_admitted() {
+        assert_eq!(require_active(Membership::Active), Ok(()));
         for (membership, why) in [
             (Membership::Pending, DenialReason::MembershipPending),
             (Membership::None, DenialReason::NotAMember),
             (Membership::Denied, DenialReason::OrgRefuses),
             (Membership::TokenRevoked, DenialReason::SignInAgain),
         ] {
-            assert_eq!(judge(membership), Err(why));
+            assert_eq!(require_active(membership), Err(why));
             let rules = AccessPolicy { logins: vec![], org: Some("octo-org".into()) };
             assert!(!why.sentence(&rules, "GitHub").is_empty());
         }

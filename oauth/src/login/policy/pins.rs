@@ -38,7 +38,7 @@ pub(super) async fn subject_of(
     login: &str,
 ) -> Result<Option<String>, Failure> {
     let pin = Entity::find_by_id(key(provider, login)).one(db).await?;
-    // A pin without a subject, which no version writes, belongs to none.
+    // A pin without a subject, which no version writes, belongs to no account.
     Ok(pin.map(|pin| subject(pin).unwrap_or_default()))
 }
 
@@ -58,8 +58,8 @@ pub(super) async fn keep(
         provider: Set(provider.to_owned()),
         provider_subject: Set(Some(account.to_owned())),
     };
-    let first_one_wins = OnConflict::column(Column::Login).do_nothing().to_owned();
-    Entity::insert(row).on_conflict(first_one_wins).exec_without_returning(db).await?;
+    let on_conflict = OnConflict::column(Column::Login).do_nothing().to_owned();
+    Entity::insert(row).on_conflict(on_conflict).exec_without_returning(db).await?;
     Ok(subject_of(db, provider, login).await?.unwrap_or_else(|| account.to_owned()))
 }
 

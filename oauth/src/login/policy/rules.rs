@@ -73,36 +73,36 @@ impl DenialReason {
         }
     }
 
-    /// Returns sentences for the user: what is wrong, and what to do.
-    /// `provider` is its label.
+    /// Returns sentences for the user: why the policy refuses them, and what to do. `provider` is
+    /// the label of the identity provider.
     pub fn sentence(self, policy: &AccessPolicy, provider: &str) -> String {
         let org = policy.org.as_deref().unwrap_or(provider);
         match self {
             Self::NotListed => {
                 "This account is not on the list of people who may use this server. \
-                 Ask the person who runs it to add you."
+                 Ask its operator to add you."
                     .into()
             }
             Self::LoginRecycled => {
                 "This login is on the list of people who may use this server, but \
-                 it belonged to another account when it was first used here. Ask the person who \
-                 runs it to allow your account by its number."
+                 it belonged to another account when it was first used here. Ask the operator \
+                 of this server to allow your account by its id."
                     .into()
             }
             Self::NotAMember => format!(
-                "This server is for members of the organisation {org}, and this account is not one. \
+                "This server is for members of the organization {org}, and this account is not one. \
                  Ask an owner of {org} for an invitation."
             ),
             Self::MembershipPending => format!(
-                "You were invited to the organisation {org} but have not accepted yet. Accept the \
+                "You were invited to the organization {org} but have not accepted yet. Accept the \
                  invitation on {provider}, then connect again."
             ),
             Self::OrgRefuses => format!(
-                "The organisation {org} does not allow this server to see who its members are. Ask \
-                 an owner of {org} to approve it."
+                "The organization {org} does not allow this server to check whether you are a \
+                 member. Ask an owner of {org} to approve this server."
             ),
             Self::Blocked => {
-                "This account was shut out of this server. Ask the person who runs it.".into()
+                "The operator of this server has blocked this account. Ask them why.".into()
             }
             Self::SignInAgain => "Sign in again.".into(),
         }
@@ -121,11 +121,11 @@ impl AccessPolicy {
         !self.logins.is_empty() || self.org.is_some()
     }
 
-    /// Describes who may sign in. `provider` is its label.
+    /// Describes who may sign in. `provider` is the label of the identity provider.
     pub fn describe(&self, provider: &str) -> String {
         let logins = counted(self.logins.len(), "login", "logins");
         match (&self.org, self.logins.len()) {
-            (None, 0) => format!("everybody with a {provider} account"),
+            (None, 0) => format!("everyone with a {provider} account"),
             (None, _) => logins,
             (Some(org), 0) => format!("organization {org}"),
             (Some(org), _) => format!("organization {org}, limited to {logins}"),
@@ -134,7 +134,7 @@ impl AccessPolicy {
 
     /// Returns the listed logins, in lower case.
     pub(crate) fn listed_logins(&self) -> impl Iterator<Item = &str> {
-        self.logins.iter().filter_map(|it| match it {
+        self.logins.iter().filter_map(|allowed| match allowed {
             Allowed::Login(login) => Some(&**login),
             Allowed::Subject(_) => None,
         })
@@ -142,7 +142,7 @@ impl AccessPolicy {
 
     /// Returns the listed subjects.
     pub(crate) fn listed_subjects(&self) -> impl Iterator<Item = &str> {
-        self.logins.iter().filter_map(|it| match it {
+        self.logins.iter().filter_map(|allowed| match allowed {
             Allowed::Subject(subject) => Some(&**subject),
             Allowed::Login(_) => None,
         })

@@ -1,4 +1,4 @@
-//! The lifecycle of keys: the conditional statement for each step.
+//! The steps in the lifecycle of keys: one conditional statement each.
 //!
 //! The steps do not depend on which instance performs them, or on when one was last performed: the
 //! steps that are due follow from the rows and the time ([`due`](super::rotation::due)), and a step
@@ -58,16 +58,16 @@ impl SigningKeys {
         let inserted =
             Entity::insert(row).on_conflict(on_conflict).exec_without_returning(&self.0.db).await?;
         if inserted == 1 {
-            self.tell(audit::Kind::KeyCreated, &kid).await?;
+            self.record(audit::Kind::KeyCreated, &kid).await?;
         }
         Ok(())
     }
 
     /// Performs one step, unless another instance has.
-    pub(super) async fn take(&self, step: &Step, now: DateTime<Utc>) -> Result<(), Failure> {
+    pub(super) async fn perform(&self, step: &Step, now: DateTime<Utc>) -> Result<(), Failure> {
         let db = &self.0.db;
         match step {
-            Step::AskForSuccessor(kid) => {
+            Step::RequestSuccessor(kid) => {
                 Entity::update_many()
                     .col_expr(Column::ReplaceAt, Expr::value(now + SCHEDULED_AHEAD))
                     .filter(COLUMN.kid.eq(kid.clone()))
@@ -76,10 +76,10 @@ impl SigningKeys {
                     .exec(db)
                     .await?;
             }
-            Step::MakeSuccessor { activate_at } => {
+            Step::CreateSuccessor { activate_at } => {
                 self.insert(State::Pending, *activate_at, now).await?;
             }
-            Step::TakeOver { kid, kek_id } => {
+            Step::Activate { kid, kek_id } => {
                 retire(Entity::update_many(), now)
                     .filter(COLUMN.kek_id.eq(kek_id.as_str()))
                     .filter(COLUMN.state.eq(State::Active))
@@ -94,7 +94,7 @@ impl SigningKeys {
                     .exec(db)
                     .await?;
                 if active.rows_affected == 1 {
-                    self.tell(audit::Kind::KeyActivated, kid).await?;
+                    self.record(audit::Kind::KeyActivated, kid).await?;
                 }
             }
             Step::Abandon(kid) => {
@@ -114,14 +114,15 @@ impl SigningKeys {
                     .exec(db)
                     .await?;
                 if retired.rows_affected == 1 {
-                    self.tell(audit::Kind::KeyRetired, kid).await?;
+                    self.record(audit::Kind::KeyRetired, kid).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn tell(&self, what: audit::Kind, kid: &Kid) -> Result<(), Failure> {
+    /// Writes an event to the audit log, and logs it.
+    async fn record(&self, what: audit::Kind, kid: &Kid) -> Result<(), Failure> {
         let event = Event::new(what, &RequestInfo::none()).detail(kid.to_string());
         audit::write(&self.0.db, self.0.clock.now(), &event).await?;
         event.log();

@@ -29,17 +29,17 @@ pub(super) async fn answer(
         return Ok(None);
     };
     let mut open = row::open_questions(&row)?;
-    let fits: BTreeMap<_, _> =
+    let accepted: BTreeMap<_, _> =
         answers.into_iter().filter(|(key, _)| open.contains_key(key)).collect();
-    if fits.is_empty() {
-        // Awaited, not left to the drop: until the rollback the row is locked, and claims skip it.
+    if accepted.is_empty() {
+        // Rolled back explicitly: until the rollback the row is locked, and claims skip it.
         transaction.rollback().await?;
         return row::job(&row).map(Some);
     }
-    open.retain(|key, _| !fits.contains_key(key));
+    open.retain(|key, _| !accepted.contains_key(key));
     let complete = open.is_empty();
     let mut all = row::answers(&row)?;
-    all.extend(fits);
+    all.extend(accepted);
 
     row.answers = Some(row::encode(&all)?);
     row.updated_at = now;

@@ -32,7 +32,7 @@ pub async fn renew(
         RETURNING id, attempt",
         dialect::given(queue.db().get_database_backend(), &[("job", "text"), ("fence", "integer")]),
     );
-    // In the order in which ends are written, to avoid deadlocks.
+    // In the order of the job ids, as in `finish::update`, to avoid deadlocks.
     let attempts: BTreeSet<_> = attempts.iter().collect();
     let attempts: Vec<_> =
         attempts.iter().map(|(job, number)| json!({ "job": job, "fence": number })).collect();
@@ -53,7 +53,7 @@ pub async fn record_progress(
     attempts: &[(JobId, u32, Progress)],
 ) -> Result<(), Failure> {
     let sql = format!(
-        "UPDATE jobs SET progress = given.done, total = given.whole, message = given.words,
+        "UPDATE jobs SET progress = given.done, total = given.total, message = given.message,
             updated_at = $2
         FROM {}
         WHERE jobs.id = given.job AND jobs.attempt = given.fence AND jobs.status = 'running'
@@ -65,16 +65,16 @@ pub async fn record_progress(
                 ("job", "text"),
                 ("fence", "integer"),
                 ("done", "double precision"),
-                ("whole", "double precision"),
-                ("words", "text"),
+                ("total", "double precision"),
+                ("message", "text"),
             ],
         ),
     );
     let attempts: Vec<_> = attempts
         .iter()
         .map(|(job, number, Progress { done, total, message })| {
-            let words = message.as_deref().map(shortened);
-            json!({ "job": job, "fence": number, "done": done, "whole": total, "words": words })
+            let message = message.as_deref().map(shortened);
+            json!({ "job": job, "fence": number, "done": done, "total": total, "message": message })
         })
         .collect();
     let given = Value::from(attempts).to_string();
@@ -84,16 +84,16 @@ pub async fn record_progress(
     Ok(())
 }
 
-/// Why a checkpoint was not stored. In every case the attempt must not continue as if it were.
+/// Why a checkpoint was not stored. The attempt must not continue as if it had been stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// A later attempt has begun, or the job has ended.
-    #[error("this attempt is over")]
+    #[error("this attempt of the job is no longer current")]
     Superseded,
     /// The checkpoint is larger than [`MAX_CHECKPOINT`] bytes.
-    #[error("a checkpoint may have {MAX_CHECKPOINT} bytes, and this one has {bytes}")]
+    #[error("the checkpoint has {bytes} bytes; the maximum is {MAX_CHECKPOINT}")]
     TooLarge {
-        /// Its size.
+        /// The size of the checkpoint.
         bytes: usize,
     },
     /// The statement failed.
@@ -184,4 +184,5 @@ pub(super) fn ids(rows: &[sea_orm::QueryResult]) -> Result<BTreeSet<JobId>, Fail
 /// How often a lease is renewed within its length: one renewal may fail and another one be late.
 pub const RENEWALS_PER_LEASE: u32 = 3;
 
-const _: () = assert!(LEASE.as_secs() >= 10, "a lease outlives a database that restarts");
+const _: () =
+    assert!(LEASE.as_secs() >= 10, "a lease must last longer than a restart of the database");

@@ -33,9 +33,9 @@ pub(super) async fn cancel(
         transaction.rollback().await?;
         return row::job(&row).map(Some);
     }
-    let told = matches!(row::call(&row)?.origin, Origin::Stream { .. });
+    let notifies_client = matches!(row::call(&row)?.origin, Origin::Stream { .. });
     let expires_at = later(now, row::duration(row.keep_ms));
-    let values = [id.as_str().into(), now.into(), expires_at.into(), (!told).into()];
+    let values = [id.as_str().into(), now.into(), expires_at.into(), (!notifies_client).into()];
     let rows = dialect::rows(&transaction, SQL, values).await?;
     let cancelled = attempt::ids(&rows)?;
     transaction.commit().await?;

@@ -3,12 +3,12 @@
 //! The queue is read owner by owner, along one index: each step finds the next owner with a due
 //! job, however many jobs lie in between. Every owner gets an equal part of a claim, and the next
 //! claim continues after the last owner of this one ([`Turn`]). The cost of a claim is therefore
-//! proportional to what it takes, and a person's only job waits for one round, not for the thousand
-//! jobs of another person.
+//! proportional to the number of jobs that it takes, and a person's only job waits for one round,
+//! not for the thousand jobs of another person.
 //!
 //! That alone does not help against jobs that run for minutes: once they occupy every slot of a
-//! worker, all other jobs wait. A worker therefore reserves some of its slots for owners who have
-//! nothing running there, and fills them with [`Claim::newcomers_only`].
+//! worker, all other jobs wait. A worker therefore reserves some of its slots for idle owners, who
+//! have no job running in this worker, and fills these slots with [`Claim::excluded_owners`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,14 +53,15 @@ pub struct Claim<'a> {
     pub max: u32,
     /// The length of the lease: the longest time that the worker may go without renewing it.
     pub lease: Duration,
-    /// `Some`: claims only for idle owners, that is none of these, and at most one job of each.
-    pub newcomers_only: Option<&'a [String]>,
+    /// `Some`: claims no jobs of these owners, and at most one job of each other owner. `None`:
+    /// claims jobs of all owners.
+    pub excluded_owners: Option<&'a [String]>,
 }
 
 /// A claimed job, which only the claiming worker may run and write.
 #[derive(Debug)]
 pub struct Claimed {
-    /// What to run.
+    /// The call to run.
     pub attempt: Attempt,
     /// The fencing information for writes of this attempt.
     pub lease: Lease,
@@ -68,19 +69,19 @@ pub struct Claimed {
     pub waited: Duration,
 }
 
-/// How often a claim is repeated that found nothing but jobs whose access was ended.
-const MAX_LOOKS: usize = 5;
+/// The maximum number of attempts of a claim that finds only jobs whose access was ended.
+const MAX_TRIES: usize = 5;
 
 /// Claims due jobs. Jobs whose access was ended in the meantime are ended instead.
 pub async fn claim(
     queue: &Queue,
     turn: &mut Turn,
-    what: Claim<'_>,
+    options: Claim<'_>,
 ) -> Result<Vec<Claimed>, Failure> {
-    for _ in 0..MAX_LOOKS {
-        let mut claimed = claim_any(queue, turn, what).await?;
-        let denied = end_those_denied(queue, &claimed).await?;
-        claimed.retain(|it| !denied.contains(&it.lease.job));
+    for _ in 0..MAX_TRIES {
+        let mut claimed = claim_any(queue, turn, options).await?;
+        let denied = end_if_denied(queue, &claimed).await?;
+        claimed.retain(|claimed| !denied.contains(&claimed.lease.job));
         if denied.is_empty() || !claimed.is_empty() {
             return Ok(claimed);
         }
@@ -90,10 +91,10 @@ pub async fn claim(
 
 /// Ends the claimed jobs whose access was ended, together with all other such jobs of their owners,
 /// so that later claims do not find those. Returns the claimed ones that must not run.
-async fn end_those_denied(queue: &Queue, claimed: &[Claimed]) -> Result<BTreeSet<JobId>, Failure> {
+async fn end_if_denied(queue: &Queue, claimed: &[Claimed]) -> Result<BTreeSet<JobId>, Failure> {
     let callers: Vec<_> = claimed.iter().map(|it| &it.attempt.call.caller).collect();
-    let answers = queue.access().ended(&callers).await?;
-    let denied = claimed.iter().zip(answers).filter(|(_, denied)| denied.is_some());
+    let reasons = queue.access().ended(&callers).await?;
+    let denied = claimed.iter().zip(reasons).filter(|(_, reason)| reason.is_some());
     let denied: Vec<_> = denied.map(|(claimed, _)| claimed).collect();
     let owners: BTreeSet<_> = denied.iter().map(|it| &it.lease.owner).collect();
     for owner in owners {
@@ -105,13 +106,13 @@ async fn end_those_denied(queue: &Queue, claimed: &[Claimed]) -> Result<BTreeSet
 async fn claim_any(
     queue: &Queue,
     turn: &mut Turn,
-    what: Claim<'_>,
+    options: Claim<'_>,
 ) -> Result<Vec<Claimed>, Failure> {
-    let mut rows = take(queue, turn, what).await?;
+    let mut rows = take(queue, turn, options).await?;
     // No owner after the position has a due job: start over with the first one.
     if rows.is_empty() && !turn.0.is_empty() {
         turn.0.clear();
-        rows = take(queue, turn, what).await?;
+        rows = take(queue, turn, options).await?;
     }
     if let Some(last) = rows.iter().map(|it| &it.owner_sub).max() {
         turn.0.clone_from(last);
@@ -121,16 +122,16 @@ async fn claim_any(
     for mut row in rows {
         let children = children.remove(&row.id).unwrap_or_default();
         match read(&mut row, children) {
-            Ok(it) => claimed.push(it),
+            Ok(job) => claimed.push(job),
             Err(error) => {
                 tracing::error!(
                     dependency = error.dependency(), error = ?error, job = row.id,
-                    "Could not read a job"
+                    "Could not read a claimed job; it is not run here"
                 );
                 // A job that was still unreadable at its last permitted claim keeps its lease, and
                 // is reclaimed like a lost one when the lease expires.
                 if row::count(row.attempt) < MAX_CLAIMS
-                    && let Err(error) = finish::put_back(queue, &row, UNREADABLE_FOR).await
+                    && let Err(error) = finish::requeue(queue, &row, UNREADABLE_FOR).await
                 {
                     tracing::warn!(
                         dependency = error.dependency(), error = ?error,
@@ -143,25 +144,25 @@ async fn claim_any(
     Ok(claimed)
 }
 
-async fn take(queue: &Queue, turn: &Turn, what: Claim<'_>) -> Result<Vec<Model>, Failure> {
+async fn take(queue: &Queue, turn: &Turn, options: Claim<'_>) -> Result<Vec<Model>, Failure> {
     let now = queue.clock().now();
-    let except = what.newcomers_only.unwrap_or_default();
-    // An owner that is skipped costs a step as well.
-    let steps = i64::from(what.max) + i64::try_from(except.len()).unwrap_or(i64::MAX);
+    let excluded = options.excluded_owners.unwrap_or_default();
+    // An excluded owner takes a step as well.
+    let steps = i64::from(options.max) + i64::try_from(excluded.len()).unwrap_or(i64::MAX);
     let values: [Value; 8] = [
-        serde_json::to_string(except).map_err(internal)?.into(),
+        serde_json::to_string(excluded).map_err(internal)?.into(),
         turn.0.as_str().into(),
         now.into(),
         steps.into(),
-        i64::from(what.max).into(),
-        what.newcomers_only.is_some().into(),
-        later(now, what.lease).into(),
-        what.worker.into(),
+        i64::from(options.max).into(),
+        options.excluded_owners.is_some().into(),
+        later(now, options.lease).into(),
+        options.worker.into(),
     ];
     let backend = queue.db().get_database_backend();
     let sql = if backend == DbBackend::Postgres { &*POSTGRES } else { &*SQLITE };
     let rows = dialect::rows(queue.db(), sql.as_str(), values).await?;
-    Ok(rows.iter().map(|it| Model::from_query_result(it, "")).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>()?)
 }
 
 /// Finds owners with a due job, one index step for each, and the maximum number of jobs to take
@@ -231,14 +232,14 @@ async fn children(
     queue: &Queue,
     rows: &[Model],
 ) -> Result<BTreeMap<String, BTreeMap<String, JobOutcome>>, Failure> {
-    let again: Vec<_> = rows.iter().filter(|it| it.attempt > 1).map(|it| &*it.id).collect();
-    if again.is_empty() {
+    let retried: Vec<_> = rows.iter().filter(|it| it.attempt > 1).map(|it| &*it.id).collect();
+    if retried.is_empty() {
         return Ok(BTreeMap::new());
     }
     let found: Vec<(Option<String>, Option<String>, Option<String>)> = Entity::find()
         .select_only()
         .columns([Column::ParentId, Column::ParentKey, Column::Outcome])
-        .filter(COLUMN.parent_id.is_in(again))
+        .filter(COLUMN.parent_id.is_in(retried))
         .filter(COLUMN.ended_at.is_not_null())
         .into_tuple()
         .all(queue.db())
@@ -250,9 +251,9 @@ async fn children(
             Some(Ok(outcome)) => outcome,
             Some(Err(error)) => {
                 tracing::error!(error = ?error, job = parent, "Could not read a child's outcome");
-                JobOutcome::failed("The result of this part cannot be read.")
+                JobOutcome::failed("The result of this child job cannot be read.")
             }
-            None => JobOutcome::failed("This part was cancelled."),
+            None => JobOutcome::failed("This child job was cancelled."),
         };
         children.entry(parent).or_default().insert(key, outcome);
     }
@@ -260,7 +261,7 @@ async fn children(
 }
 
 fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claimed, Failure> {
-    let call = row::whole_call(row)?;
+    let call = row::complete_call(row)?;
     let lease = row::lease(row, &call)?;
     let attempt = Attempt {
         id: lease.job.clone(),

@@ -10,7 +10,7 @@ use crate::limits::MAX_TEXT;
 
 /// Converts a failure for the engine, which only needs to know that the store is unavailable; the
 /// source is for the log.
-pub(crate) fn away(failure: Failure) -> StoreError {
+pub(crate) fn store_error(failure: Failure) -> StoreError {
     StoreError::new(failure.dependency(), failure)
 }
 
@@ -28,9 +28,10 @@ pub(crate) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The first [`MAX_TEXT`] characters of a text, without NUL, which Postgres cannot store.
+/// Truncates a text to [`MAX_TEXT`] characters, and replaces NUL, which Postgres cannot store.
 pub(crate) fn shortened(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|it| if it == '\0' { '\u{fffd}' } else { it }).collect()
+    let without_nul = |character: char| if character == '\0' { '\u{fffd}' } else { character };
+    text.chars().take(MAX_TEXT).map(without_nul).collect()
 }
 
 pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Failure {

@@ -55,7 +55,9 @@ impl DeniedJobs {
         if grants.is_empty() {
             return Vec::new();
         }
-        vec![Self::OfGrants(grants.iter().map(|it| (it.user_sub.clone(), it.id)).collect())]
+        vec![Self::OfGrants(
+            grants.iter().map(|grant| (grant.user_sub.clone(), grant.id)).collect(),
+        )]
     }
 
     fn given(&self) -> Value {
@@ -143,7 +145,10 @@ async fn unfinished(
                 call,
             }),
             Err(error) => {
-                tracing::error!(error = ?error, job = id, "Could not read a job");
+                tracing::error!(
+                    error = ?error, job = id,
+                    "Could not check the access of a job; a worker that can read it ends it"
+                );
             }
         }
     }
@@ -156,9 +161,9 @@ async fn denied(
     candidates: Vec<Candidate>,
 ) -> Result<Vec<(Candidate, &'static str)>, Failure> {
     let callers: Vec<_> = candidates.iter().map(|it| &it.call.caller).collect();
-    let answers = queue.access().ended(&callers).await?;
-    let judged = candidates.into_iter().zip(answers);
-    Ok(judged.filter_map(|(candidate, sentence)| Some((candidate, sentence?))).collect())
+    let reasons = queue.access().ended(&callers).await?;
+    let checked = candidates.into_iter().zip(reasons);
+    Ok(checked.filter_map(|(candidate, reason)| Some((candidate, reason?))).collect())
 }
 
 /// The new values of a row.
@@ -175,15 +180,15 @@ impl Write {
     fn new(
         job: &str,
         candidate: &Candidate,
-        sentence: &'static str,
+        reason: &'static str,
         now: DateTime<Utc>,
     ) -> Result<Self, Failure> {
-        let is_told = matches!(candidate.call.origin, Origin::Stream { .. });
+        let notifies_client = matches!(candidate.call.origin, Origin::Stream { .. });
         Ok(Self {
             job: job.to_owned(),
-            outcome: row::encode(&JobOutcome::failed(sentence))?,
-            error: sentence,
-            announced: !is_told,
+            outcome: row::encode(&JobOutcome::failed(reason))?,
+            error: reason,
+            announced: !notifies_client,
             expires_at: later(now, row::duration(candidate.keep_ms)).to_rfc3339(),
         })
     }
@@ -192,18 +197,18 @@ impl Write {
 async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<JobId>, Failure> {
     let now = queue.clock().now();
     let mut writes = BTreeMap::new();
-    for (candidate, why) in denied {
+    for (candidate, reason) in denied {
         // A parent has the same access as its children, and would wait for them in vain.
         if let Some(parent) = &candidate.parent {
-            let end = Write::new(parent, candidate, why, now)?;
+            let end = Write::new(parent, candidate, reason, now)?;
             writes.entry(parent.clone()).or_insert(end);
         }
-        writes.insert(candidate.id.clone(), Write::new(&candidate.id, candidate, why, now)?);
+        writes.insert(candidate.id.clone(), Write::new(&candidate.id, candidate, reason, now)?);
     }
     let (parents, others): (BTreeSet<_>, BTreeSet<_>) = writes
         .keys()
         .cloned()
-        .partition(|id| denied.iter().all(|(it, _)| it.id != *id || it.parent.is_none()));
+        .partition(|id| denied.iter().all(|(job, _)| job.id != *id || job.parent.is_none()));
 
     let transaction = db::begin(queue.db()).await?;
     // In the order in which ends are written: parents before their children.
@@ -235,8 +240,7 @@ async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<
             running.extend(JobId::parse(&row.try_get::<String>("", "id")?));
         }
     }
-    let count = ended.len();
-    tracing::info!(count, "Ended {count} jobs whose access was ended");
+    tracing::info!(count = ended.len(), "Ended jobs whose access had ended");
     let signals = running.into_iter().map(|job| Signal::JobCancelled { job });
     queue.changed(signals.collect()).await;
     queue.jobs_changed(ended.iter().cloned()).await;

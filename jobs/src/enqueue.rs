@@ -6,7 +6,7 @@ use platform::db::{self, Failure, PersonLock, Transaction, dialect};
 use sea_orm::{ConnectionTrait, Value};
 
 use crate::{
-    convert::{away, millis},
+    convert::{millis, store_error},
     queue::Queue,
     quota::{self, JobQuota},
     read, row,
@@ -25,23 +25,23 @@ pub(super) enum BoundBy<'a> {
 pub async fn enqueue(queue: &Queue, job: NewJob) -> Result<Job, NotEnqueued> {
     let user = job.call.caller.user.clone();
     let lock = PersonLock::jobs(user.as_str());
-    let transaction = db::begin_locked(&queue.db_of(&user), lock).await.map_err(away)?;
+    let transaction = db::begin_locked(&queue.db_of(&user), lock).await.map_err(store_error)?;
     let job = add(queue, &transaction, job).await?;
-    transaction.commit().await.map_err(|error| away(error.into()))?;
+    transaction.commit().await.map_err(|error| store_error(error.into()))?;
     queue.job_queued().await;
     Ok(job)
 }
 
-/// Adds a job in the caller's transaction, which holds the lock on the person's jobs from then
-/// until it ends. After the commit the caller must call [`Queue::job_queued`]. Idempotent: with an
-/// id that exists already, returns the existing job.
+/// Adds a job in the caller's transaction, and locks the person's jobs until the transaction ends.
+/// After the commit the caller must call [`Queue::job_queued`]. Idempotent: with an id that exists
+/// already, returns the existing job.
 pub async fn enqueue_in(
     queue: &Queue,
     transaction: &Transaction,
     job: NewJob,
 ) -> Result<Job, NotEnqueued> {
     let lock = PersonLock::jobs(job.call.caller.user.as_str());
-    transaction.lock(lock).await.map_err(|error| away(error.into()))?;
+    transaction.lock(lock).await.map_err(|error| store_error(error.into()))?;
     add(queue, transaction, job).await
 }
 
@@ -51,13 +51,13 @@ async fn add(queue: &Queue, transaction: &Transaction, job: NewJob) -> Result<Jo
     let now = queue.clock().now();
     let fresh = row::fresh(&job, now);
     let quota = queue.quota();
-    if insert(transaction, now, job, BoundBy::Quota(quota)).await.map_err(away)? {
+    if insert(transaction, now, job, BoundBy::Quota(quota)).await.map_err(store_error)? {
         return Ok(fresh);
     }
-    if let Some(kept) = read::find(transaction, &user, &fresh.id).await.map_err(away)? {
-        return Ok(row::job(&kept).map_err(away)?);
+    if let Some(existing) = read::find(transaction, &user, &fresh.id).await.map_err(store_error)? {
+        return Ok(row::job(&existing).map_err(store_error)?);
     }
-    let usage = quota::usage(transaction, &user, quota).await.map_err(away)?;
+    let usage = quota::usage(transaction, &user, quota).await.map_err(store_error)?;
     Err(usage.refusal())
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn insert(
         parent_id.into(),
         parent_key.into(),
         answers.into(),
-        millis(row::kept(&job)).into(),
+        millis(row::result_ttl(&job)).into(),
         grant.map(|grant| grant.0).into(),
         key.map(|key| key.0).into(),
         quota.map_or(i64::MAX, |quota| number(quota.jobs)).into(),

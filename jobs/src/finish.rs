@@ -1,7 +1,7 @@
 //! Writes the ends of attempts.
 //!
-//! Ends are written in batches: a busy worker has several new ones by the time the database has
-//! accepted the last ones.
+//! Ends are written in batches: on a busy worker, several attempts end while the database writes
+//! the previous batch.
 
 use std::{
     borrow::Cow,
@@ -28,17 +28,17 @@ use serde::Serialize;
 use crate::{
     convert::{internal, later, shortened},
     enqueue::{self, BoundBy},
-    limits::{MAX_RESULT, QUESTION_PATIENCE},
+    limits::{MAX_CLAIMS, MAX_RESULT, QUESTION_TIMEOUT},
     queue::Queue,
     row,
     row::Lease,
 };
 
 /// The delay before the first retry. It doubles after each failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_DELAY: Duration = Duration::from_secs(1);
 
 /// The longest delay: a dependency that has been down for long may recover at any time.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl End {
 /// The ends that were written.
 #[derive(Debug, Default)]
 pub struct Finished {
-    /// The jobs. The others had ended, or had been reclaimed, before.
+    /// The jobs whose end was written. Any others had ended, or had been reclaimed, before.
     pub written: BTreeSet<JobId>,
     /// Those of them whose clients must be notified ([`super::unnotified`]).
     pub to_notify: Vec<JobId>,
@@ -94,24 +94,24 @@ pub struct Finished {
 /// longer the current one is not written.
 pub async fn finish(queue: &Queue, ends: &[(Lease, End)]) -> Result<Finished, Failure> {
     let now = queue.clock().now();
-    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    let (mut single, mut related) = (Vec::new(), Vec::new());
     for (lease, end) in ends {
         let end = within_bounds(lease, end);
-        let related = lease.parent.is_some() || matches!(*end, End::Children(_));
-        if related { &mut together } else { &mut alone }.push((lease, end));
+        let has_relatives = lease.parent.is_some() || matches!(*end, End::Children(_));
+        if has_relatives { &mut related } else { &mut single }.push((lease, end));
     }
 
     let mut finished = Finished::default();
     let mut changed = Vec::new();
     let mut queued = false;
-    if !alone.is_empty() {
-        let written = update(queue.db(), now, &alone).await?;
-        collect(queue, &mut finished, &mut changed, &mut queued, &alone, &written);
+    if !single.is_empty() {
+        let written = update(queue.db(), now, &single).await?;
+        collect(queue, &mut finished, &mut changed, &mut queued, &single, &written);
     }
-    if !together.is_empty() {
-        let written = with_relatives(queue, now, &together).await?;
+    if !related.is_empty() {
+        let written = with_relatives(queue, now, &related).await?;
         queued |= !written.is_empty();
-        collect(queue, &mut finished, &mut changed, &mut queued, &together, &written);
+        collect(queue, &mut finished, &mut changed, &mut queued, &related, &written);
     }
     queue.jobs_changed(changed).await;
     if queued {
@@ -120,8 +120,8 @@ pub async fn finish(queue: &Queue, ends: &[(Lease, End)]) -> Result<Finished, Fa
     Ok(finished)
 }
 
-/// A lease, and an end that keeps to the limits.
-type Fitting<'a> = (&'a Lease, Cow<'a, End>);
+/// A lease, and an end within the limits.
+type CheckedEnd<'a> = (&'a Lease, Cow<'a, End>);
 
 /// Counts the written ends, and collects the signals and notifications that follow from them.
 fn collect(
@@ -129,7 +129,7 @@ fn collect(
     finished: &mut Finished,
     changed: &mut Vec<JobId>,
     queued: &mut bool,
-    ends: &[Fitting<'_>],
+    ends: &[CheckedEnd<'_>],
     written: &BTreeSet<String>,
 ) {
     for (lease, end) in ends.iter().filter(|(lease, _)| written.contains(lease.job.as_str())) {
@@ -141,7 +141,7 @@ fn collect(
         match &**end {
             End::Answered(_) | End::InputRequired(_) | End::Retry(_) => {
                 changed.push(lease.job.clone());
-                if lease.client_is_told {
+                if lease.notifies_client {
                     finished.to_notify.push(lease.job.clone());
                 }
             }
@@ -154,23 +154,29 @@ fn collect(
 fn within_bounds<'a>(lease: &Lease, end: &'a End) -> Cow<'a, End> {
     let problem = match end {
         End::Answered(JobOutcome::Result { result, .. }) if result.get().len() > MAX_RESULT => {
-            format!("The result is larger than {MAX_RESULT} bytes. Ask for less at once.")
+            format!(
+                "The result is larger than {MAX_RESULT} bytes, the maximum. Ask for less at once."
+            )
         }
         End::Children(children) if children.len() > MAX_CHILDREN => {
-            format!("This would take more than {MAX_CHILDREN} jobs at once. Ask for less at once.")
+            format!(
+                "This needs more than {MAX_CHILDREN} child jobs, the maximum. Ask for less at once."
+            )
         }
         End::InputRequired(_) if lease.parent.is_some() => {
-            "A part of this job would have to ask you, which parts cannot.".to_owned()
+            "A child job asked the client a question, which child jobs cannot do.".to_owned()
         }
         End::Children(_) if lease.parent.is_some() => {
-            "A part of this job would have to have parts of its own.".to_owned()
+            "A child job asked for child jobs, which it cannot have.".to_owned()
         }
-        End::InputRequired(_) | End::Children(_) | End::Released if lease.is_worn_out() => {
-            "The job did not come to an end, however often it was run.".to_owned()
+        End::InputRequired(_) | End::Children(_) | End::Released
+            if lease.has_reached_max_claims() =>
+        {
+            format!("The job was run {MAX_CLAIMS} times, the maximum, and did not end.")
         }
         _ => return Cow::Borrowed(end),
     };
-    tracing::warn!(job = %lease.job, "A job exceeded a limit and failed: {problem}");
+    tracing::warn!(job = %lease.job, error = problem, "A job exceeded a limit and fails");
     Cow::Owned(End::Answered(JobOutcome::failed(problem)))
 }
 
@@ -207,8 +213,8 @@ const COLUMNS: &[Given] = &[
 ];
 
 /// A time as JSON and SQLite rows hold it.
-fn time(it: DateTime<Utc>) -> String {
-    it.to_rfc3339()
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339()
 }
 
 fn write(now: DateTime<Utc>, lease: &Lease, end: &End) -> Result<Write, Failure> {
@@ -237,14 +243,14 @@ fn write(now: DateTime<Utc>, lease: &Lease, end: &End) -> Result<Write, Failure>
         End::InputRequired(questions) => {
             write.status = Status::InputRequired.to_value();
             write.questions = Some(row::encode(questions)?);
-            write.lease_until = Some(time(later(now, QUESTION_PATIENCE)));
-            write.announced = !lease.client_is_told;
+            write.lease_until = Some(time(later(now, QUESTION_TIMEOUT)));
+            write.announced = !lease.notifies_client;
         }
         End::Children(_) => write.status = Status::Waiting.to_value(),
         End::Retry(error) => {
             write.failures += 1;
             write.error = Some(shortened(error));
-            write.run_at = Some(time(later(now, pause(write.failures, rand::random()))));
+            write.run_at = Some(time(later(now, retry_delay(write.failures, rand::random()))));
             if write.failures >= lease.max_attempts {
                 let outcome = JobOutcome::failed(shortened(error));
                 write.end(now, lease, Status::Failed, &outcome)?;
@@ -265,7 +271,7 @@ impl Write {
     ) -> Result<(), Failure> {
         self.status = status.to_value();
         self.outcome = Some(row::encode(outcome)?);
-        self.announced = !lease.client_is_told;
+        self.announced = !lease.notifies_client;
         self.ended_at = Some(time(now));
         // A child is deleted with its parent, which may still need to read it.
         self.expires_at = lease.parent.is_none().then(|| time(later(now, lease.keep)));
@@ -275,17 +281,17 @@ impl Write {
 
 /// The delay after this many failures: doubled each time, minus a random part of up to a quarter,
 /// so that jobs that failed together are not retried together.
-fn pause(failures: u32, random: u8) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    let pause = doubled.min(LONGEST_PAUSE);
-    pause.saturating_sub(pause / 4 * u32::from(random) / u32::from(u8::MAX))
+fn retry_delay(failures: u32, random: u8) -> Duration {
+    let doubled = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    let delay = doubled.min(LONGEST_DELAY);
+    delay.saturating_sub(delay / 4 * u32::from(random) / u32::from(u8::MAX))
 }
 
 /// Writes ends, each only if its attempt is the current one. Returns the ids of the jobs written.
 async fn update(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
-    ends: &[Fitting<'_>],
+    ends: &[CheckedEnd<'_>],
 ) -> Result<BTreeSet<String>, Failure> {
     let writes = ends.iter().map(|(lease, end)| write(now, lease, end));
     let mut writes: Vec<Write> = writes.collect::<Result<_, _>>()?;
@@ -306,14 +312,14 @@ async fn update(
     );
     let json = serde_json::to_string(&writes).map_err(internal)?;
     let rows = dialect::rows(db, sql, [json.into(), now.into()]).await?;
-    Ok(rows.iter().map(|it| it.try_get("", "id")).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }
 
 /// Writes ends that concern two or more rows: ends of children, and ends that start children.
 async fn with_relatives(
     queue: &Queue,
     now: DateTime<Utc>,
-    ends: &[Fitting<'_>],
+    ends: &[CheckedEnd<'_>],
 ) -> Result<BTreeSet<String>, Failure> {
     let transaction = db::begin(queue.db()).await?;
     let parents: BTreeSet<_> =
@@ -356,7 +362,7 @@ pub(super) async fn lock(db: &impl ConnectionTrait, ids: &BTreeSet<String>) -> R
         dialect::given(backend, &[("job", "text")]),
         if backend == sea_orm::DbBackend::Postgres { "FOR UPDATE OF jobs" } else { "" },
     );
-    let ids: Vec<_> = ids.iter().map(|it| serde_json::json!({ "job": it })).collect();
+    let ids: Vec<_> = ids.iter().map(|id| serde_json::json!({ "job": id })).collect();
     let json = serde_json::to_string(&ids).map_err(internal)?;
     dialect::rows(db, sql, [json.into()]).await?;
     Ok(())
@@ -392,18 +398,18 @@ async fn begin_children(
         enqueue::insert(db, now, child, BoundBy::Parent { id: parent, key: &key }).await?;
     }
     let rows = dialect::rows(db, PENDING, [parent.as_str().into()]).await?;
-    let pending: i64 = rows.first().map_or(Ok(0), |it| it.try_get("", "pending"))?;
+    let pending: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "pending"))?;
     let pending = i32::try_from(pending).unwrap_or(i32::MAX);
     dialect::written(db, WAIT, [parent.as_str().into(), pending.into()]).await?;
     Ok(())
 }
 
-/// Requeues a job that was claimed but cannot be run here. Due again after `pause`.
-pub(super) async fn put_back(queue: &Queue, row: &Model, pause: Duration) -> Result<(), Failure> {
+/// Requeues a job that was claimed but cannot be run here. It is due again after `delay`.
+pub(super) async fn requeue(queue: &Queue, row: &Model, delay: Duration) -> Result<(), Failure> {
     let now = queue.clock().now();
     Entity::update_many()
         .col_expr(Column::Status, Expr::value(Status::Queued))
-        .col_expr(Column::RunAt, Expr::value(later(now, pause)))
+        .col_expr(Column::RunAt, Expr::value(later(now, delay)))
         .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
         .col_expr(Column::Worker, Expr::value(None::<String>))
         .filter(Column::Id.eq(row.id.as_str()))
@@ -419,12 +425,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_bound_and_differ() {
+    fn retry_delays_double_up_to_a_maximum_and_are_randomized() {
         for (failures, most) in [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (u32::MAX, 300)] {
             let most = Duration::from_secs(most);
-            assert_eq!(pause(failures, 0), most);
-            assert!(pause(failures, u8::MAX) >= most * 3 / 4, "{failures}");
-            assert!(pause(failures, u8::MAX) < most, "{failures}");
+            assert_eq!(retry_delay(failures, 0), most);
+            assert!(retry_delay(failures, u8::MAX) >= most * 3 / 4, "{failures}");
+            assert!(retry_delay(failures, u8::MAX) < most, "{failures}");
         }
     }
 }

@@ -12,11 +12,11 @@
 //! ```
 //!
 //! **Fencing.** A claim increments the job's attempt number, and every later write names the number
-//! that the worker got. The writes of a worker that was paused for longer than its lease change
+//! of the worker's claim. The writes of a worker that was paused for longer than its lease change
 //! nothing.
 //!
-//! **Races are settled by one statement.** Where two rows have to change together (a child and the
-//! parent that waits for it), one transaction locks the parent first.
+//! **A single statement decides each race.** Where two rows have to change together (a child and
+//! the parent that waits for it), one transaction locks the parent first.
 //!
 //! **A job acts with the access of the token that started it.** When that access ends, the job ends
 //! ([`end_denied`]).
@@ -55,7 +55,10 @@ pub use self::{
     denied::{DeniedJobs, end_denied},
     enqueue::{enqueue, enqueue_in},
     finish::{End, Finished, finish},
-    limits::{KEPT, KEPT_BOUNDS, LEASE, MAX_CHECKPOINT, MAX_CLAIMS, MAX_RESULT, QUESTION_PATIENCE},
+    limits::{
+        LEASE, MAX_CHECKPOINT, MAX_CLAIMS, MAX_RESULT, QUESTION_TIMEOUT, RESULT_TTL,
+        RESULT_TTL_BOUNDS,
+    },
     notify::{Unnotified, mark_notified, unnotified},
     queue::{Access, Parts, Queue},
     quota::{JobQuota, JobUsage, usage},

@@ -1,8 +1,8 @@
-//! Finding jobs whose result or questions must be delivered to a client that holds a stream open.
+//! Finds jobs whose result or questions must be delivered to a client that holds a stream open.
 //!
-//! The row records that a notification is pending. The notifier marks it as delivered afterwards.
-//! If that worker dies in between, another one delivers it again: a client is notified at least
-//! once, possibly twice, and its stream accepts an answer only once.
+//! The row records that a notification is pending. The worker that delivers it marks it as
+//! delivered afterwards. If that worker dies in between, another one delivers it again: a client is
+//! notified at least once, possibly twice, and its stream accepts an answer only once.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct Unnotified {
 }
 
 /// Returns jobs with a pending notification: those of `only`, or, for `None`, up to 100 that have
-/// been pending for longer than `silence`, because the worker that should have notified has died.
+/// been pending for longer than `silence`, because the responsible worker has died.
 pub async fn unnotified(
     queue: &Queue,
     only: Option<&[JobId]>,
@@ -47,19 +47,19 @@ pub async fn unnotified(
             .limit(BATCH)
     };
     let rows = select.all(queue.db()).await?;
-    let jobs = rows.iter().filter_map(|it| {
-        Some(Unnotified { job: row::readable_job(it)?, attempt: it.attempt, status: it.status })
+    let jobs = rows.iter().filter_map(|row| {
+        Some(Unnotified { job: row::readable_job(row)?, attempt: row.attempt, status: row.status })
     });
     Ok(jobs.collect())
 }
 
 /// Records that a client was notified. Changes nothing if the job has moved on since.
-pub async fn mark_notified(queue: &Queue, told: &Unnotified) -> Result<(), Failure> {
+pub async fn mark_notified(queue: &Queue, notified: &Unnotified) -> Result<(), Failure> {
     Entity::update_many()
         .col_expr(Column::Announced, Expr::value(true))
-        .filter(Column::Id.eq(told.job.id.as_str()))
-        .filter(Column::Attempt.eq(told.attempt))
-        .filter(Column::Status.eq(told.status))
+        .filter(Column::Id.eq(notified.job.id.as_str()))
+        .filter(Column::Attempt.eq(notified.attempt))
+        .filter(Column::Status.eq(notified.status))
         .exec(queue.db())
         .await?;
     Ok(())

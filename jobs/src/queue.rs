@@ -1,4 +1,4 @@
-//! The queue: its database, and the decisions it leaves to its owner.
+//! The queue, its dependencies and its settings.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 

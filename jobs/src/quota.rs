@@ -40,8 +40,8 @@ pub struct JobUsage {
 }
 
 impl JobUsage {
-    /// Which limit refuses a job that was refused: the number of jobs if it is reached, otherwise
-    /// the size.
+    /// The error for a job that was refused: names the number of jobs if that limit is reached,
+    /// otherwise the size.
     pub(super) fn refusal(&self) -> NotEnqueued {
         if self.jobs >= self.quota.jobs {
             return NotEnqueued::TooMany { limit: self.quota.jobs };
@@ -78,7 +78,7 @@ pub async fn usage(
         FROM jobs WHERE owner_sub = $1 AND ended_at IS NULL";
     let rows = dialect::rows(db, SQL, [owner.as_str().into()]).await?;
     let count = |column| match rows.first() {
-        Some(row) => row.try_get::<i64>("", column).map(|it| u64::try_from(it).unwrap_or(0)),
+        Some(row) => row.try_get::<i64>("", column).map(|count| u64::try_from(count).unwrap_or(0)),
         None => Ok(0),
     };
     Ok(JobUsage { jobs: count("jobs")?, bytes: count("bytes")?, quota })
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bound_that_refuses_a_job_is_named() {
+    fn a_refusal_names_the_limit_that_was_reached() {
         let usage = |jobs, bytes| JobUsage { jobs, bytes, quota: JobQuota::new(2, 8) };
         assert!(matches!(usage(2, 0).refusal(), NotEnqueued::TooMany { limit: 2 }));
         assert!(matches!(usage(1, 8_000_000).refusal(), NotEnqueued::TooLarge { megabytes: 8 }));

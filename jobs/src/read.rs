@@ -34,7 +34,7 @@ pub(super) async fn find(
     Ok(Entity::outside(Entity::owned(user.as_str(), id.as_str())).one(db).await?)
 }
 
-/// A page of jobs, newest first, of some tools or (`None`) of all. `Ok(None)`: `after` is not a
+/// Loads a page of jobs, newest first, of some tools or (`None`) of all. `Ok(None)`: `after` is not a
 /// position that this server issued.
 pub(super) async fn list(
     db: &impl ConnectionTrait,
@@ -49,9 +49,9 @@ pub(super) async fn list(
     }
     if let Some(after) = after {
         let Some((created_at, id)) = position(after) else { return Ok(None) };
-        let here = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];
-        let there = [Expr::value(created_at), Expr::value(id.to_string())];
-        select = select.filter(Expr::tuple(here).lt(Expr::tuple(there)));
+        let columns = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];
+        let last = [Expr::value(created_at), Expr::value(id.to_string())];
+        select = select.filter(Expr::tuple(columns).lt(Expr::tuple(last)));
     }
     let max = max.clamp(1, MAX_PAGE);
     let mut rows = select
@@ -66,12 +66,13 @@ pub(super) async fn list(
     let next = rows
         .last()
         .filter(|_| more)
-        .map(|it| format!("{}.{}", it.created_at.timestamp_micros(), it.id));
+        .map(|row| format!("{}.{}", row.created_at.timestamp_micros(), row.id));
     let jobs = rows.iter().filter_map(row::readable_job).collect();
     Ok(Some(JobPage { jobs, next }))
 }
 
-/// Parses the end of a page: the time in microseconds and the id of its last job.
+/// Parses the position of the next page: the creation time in microseconds and the id of the last
+/// job of a page.
 fn position(text: &str) -> Option<(DateTime<Utc>, JobId)> {
     let (micros, id) = text.split_once('.')?;
     let created_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
@@ -83,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_is_one_of_ours_or_none() {
+    fn a_position_that_this_server_did_not_issue_is_rejected() {
         let id = JobId::random();
         let text = format!("1700000000123456.{id}");
         assert_eq!(position(&text).unwrap().1, id);
-        for none in
+        for invalid in
             ["", ".", "1.", "x.y", "1700000000123456", &format!("99999999999999999999.{id}")]
         {
-            assert!(position(none).is_none(), "{none}");
+            assert!(position(invalid).is_none(), "{invalid}");
         }
     }
 }

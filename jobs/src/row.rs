@@ -1,5 +1,5 @@
-//! Encoding of the columns of a job. Each JSON value carries the version of its format, so that an
-//! instance of another version, during a deployment, detects what it cannot read.
+//! Encoding of the columns of a job. Each JSON value contains the version of its format, so that an
+//! instance of another version, during a deployment, detects a value that it cannot read.
 
 use std::{collections::BTreeMap, mem, time::Duration};
 
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     convert::{internal, unreadable},
-    limits::{KEPT, KEPT_BOUNDS, MAX_CLAIMS},
+    limits::{MAX_CLAIMS, RESULT_TTL, RESULT_TTL_BOUNDS},
 };
 
 /// The version of the JSON format that this program writes.
@@ -42,15 +42,15 @@ struct Version {
 }
 
 /// Encodes a value for a column.
-pub(super) fn encode(it: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(&Writing { v: VERSION, it }).map_err(internal)
+pub(super) fn encode(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(&Writing { v: VERSION, it: value }).map_err(internal)
 }
 
 /// Decodes a column. Fails if the value has no version, or another version than [`VERSION`].
 pub(super) fn decode<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
-    let Version { v } = serde_json::from_str(text).context("it has no version")?;
+    let Version { v } = serde_json::from_str(text).context("the value has no format version")?;
     if v != VERSION {
-        bail!("it has version {v}, and this program knows version {VERSION}");
+        bail!("the value has format version {v}; this program reads version {VERSION}");
     }
     Ok(serde_json::from_str::<Reading<T>>(text)?.it)
 }
@@ -78,7 +78,7 @@ pub(super) fn grant_and_key(caller: &Caller) -> (Option<GrantId>, Option<Kid>) {
     (caller.grant.parse().ok(), (!caller.key.is_empty()).then(|| Kid(caller.key.to_string())))
 }
 
-/// What is needed of a claimed job to write the end of the attempt.
+/// The data of a claimed job that is needed to write the end of the attempt.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// The job.
@@ -93,10 +93,9 @@ pub struct Lease {
     pub(super) keep: Duration,
     pub(super) parent: Option<JobId>,
     /// Whether the client must be notified of results and questions, because its call is a stream.
-    pub(super) client_is_told: bool,
+    pub(super) notifies_client: bool,
 }
 
-/// The lease of a claimed job.
 pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
     Ok(Lease {
         job: id(row)?,
@@ -107,14 +106,13 @@ pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
         max_attempts: count(row.max_attempts),
         keep: duration(row.keep_ms),
         parent: row.parent_id.as_deref().and_then(JobId::parse),
-        client_is_told: matches!(call.origin, Origin::Stream { .. }),
+        notifies_client: matches!(call.origin, Origin::Stream { .. }),
     })
 }
 
 impl Lease {
-    /// Whether the job has been claimed [`MAX_CLAIMS`] times, so that something must be wrong with
-    /// it.
-    pub(super) fn is_worn_out(&self) -> bool {
+    /// Whether the job has been claimed [`MAX_CLAIMS`] times.
+    pub(super) fn has_reached_max_claims(&self) -> bool {
         self.number >= MAX_CLAIMS
     }
 }
@@ -125,7 +123,7 @@ pub(super) fn call(row: &Model) -> Result<JobCall, Failure> {
 }
 
 /// The complete call, to run it. Takes the arguments out of `row`.
-pub(super) fn whole_call(row: &mut Model) -> Result<JobCall, Failure> {
+pub(super) fn complete_call(row: &mut Model) -> Result<JobCall, Failure> {
     let mut call = call(row)?;
     // Rows from before the column existed have the arguments in the call.
     if let Some(arguments) = row.arguments.take() {
@@ -174,8 +172,8 @@ pub(super) fn status(status: Status) -> JobStatus {
 /// Converts a row to the engine's type.
 pub(super) fn job(row: &Model) -> Result<Job, Failure> {
     let call = call(row)?;
-    let kept_until = row.expires_at.map(|it| it - row.created_at);
-    let ttl = kept_until.and_then(|it| it.to_std().ok());
+    let kept = row.expires_at.map(|expires_at| expires_at - row.created_at);
+    let ttl = kept.and_then(|kept| kept.to_std().ok());
     Ok(Job {
         id: id(row)?,
         version: call.version,
@@ -199,7 +197,7 @@ pub(super) fn readable_job(row: &Model) -> Option<Job> {
         .inspect_err(|error| {
             tracing::error!(
                 dependency = error.dependency(), error = ?error, job = row.id,
-                "Could not read a job"
+                "Could not read a job; it is left out"
             );
         })
         .ok()
@@ -218,14 +216,14 @@ pub(super) fn fresh(new: &NewJob, now: DateTime<Utc>) -> Job {
         origin: new.call.origin.clone(),
         created_at: now.timestamp_millis(),
         updated_at: now.timestamp_millis(),
-        ttl: kept(new),
+        ttl: result_ttl(new),
     }
 }
 
 /// How long the result of a new job will be kept.
-pub(super) fn kept(new: &NewJob) -> Duration {
-    let (least, most) = KEPT_BOUNDS;
-    new.ttl.unwrap_or(KEPT).clamp(least, most)
+pub(super) fn result_ttl(new: &NewJob) -> Duration {
+    let (least, most) = RESULT_TTL_BOUNDS;
+    new.ttl.unwrap_or(RESULT_TTL).clamp(least, most)
 }
 
 /// A duration from a column in milliseconds.
@@ -245,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_version_wrote_is_not_misread() {
+    fn a_value_of_another_format_version_is_rejected() {
         let text = encode(&"it").unwrap();
         assert_eq!(text, r#"{"v":1,"it":"it"}"#);
         assert_eq!(decode::<String>(&text).unwrap(), "it");
@@ -254,17 +252,17 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_reads_back_byte_by_byte() {
+    fn an_outcome_is_restored_byte_for_byte() {
         let text = r#"{ "content": [],  "x": "\u0000" }"#;
         let result = RawValue::from_string(text.to_owned()).unwrap();
         let kept =
             encode(&JobOutcome::Result { result, is_error: false, is_fault: false }).unwrap();
         let JobOutcome::Result { result, is_error: false, .. } = decode(&kept).unwrap() else {
-            panic!("a result was kept")
+            panic!("expected a result")
         };
         assert_eq!(result.get(), text);
         let error = RpcError::invalid_params("no");
         let kept = encode(&JobOutcome::Error(error.clone())).unwrap();
-        assert!(matches!(decode(&kept).unwrap(), JobOutcome::Error(it) if it == error));
+        assert!(matches!(decode(&kept).unwrap(), JobOutcome::Error(decoded) if decoded == error));
     }
 }

@@ -8,7 +8,7 @@ use mcp::{
     job::{Job, JobId, JobPage, NewJob, NotEnqueued},
 };
 
-use crate::{answer, cancel, convert::away, enqueue::enqueue, queue::Queue, read};
+use crate::{answer, cancel, convert::store_error, enqueue::enqueue, queue::Queue, read};
 
 /// The engine's view of a queue.
 pub fn store(queue: &Queue) -> Arc<dyn mcp::job::Jobs> {
@@ -24,7 +24,7 @@ impl mcp::job::Jobs for Store {
     }
 
     async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError> {
-        read::get(&self.0.db_of(user), user, id).await.map_err(away)
+        read::get(&self.0.db_of(user), user, id).await.map_err(store_error)
     }
 
     async fn list_of_tools(
@@ -34,7 +34,7 @@ impl mcp::job::Jobs for Store {
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError> {
-        read::list(&self.0.db_of(user), user, tools, after, max).await.map_err(away)
+        read::list(&self.0.db_of(user), user, tools, after, max).await.map_err(store_error)
     }
 
     async fn answer(
@@ -43,10 +43,10 @@ impl mcp::job::Jobs for Store {
         id: &JobId,
         answers: BTreeMap<String, ClientAnswer>,
     ) -> Result<Option<Job>, StoreError> {
-        answer::answer(&self.0, user, id, answers).await.map_err(away)
+        answer::answer(&self.0, user, id, answers).await.map_err(store_error)
     }
 
     async fn cancel(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError> {
-        cancel::cancel(&self.0, user, id).await.map_err(away)
+        cancel::cancel(&self.0, user, id).await.map_err(store_error)
     }
 }

@@ -14,11 +14,11 @@ use crate::queue::Queue;
 /// are not delayed.
 pub const BATCH: u64 = 500;
 
-/// Deletes expired jobs with their children, in one statement. Returns how many; call again while
-/// that is [`BATCH`].
+/// Deletes expired jobs with their children, in one statement. Returns the number of
+/// deleted jobs; call again while it is [`BATCH`].
 pub async fn finished(queue: &Queue) -> Result<u64, Failure> {
     let now: DateTime<Utc> = queue.clock().now();
-    let some = Entity::find()
+    let expired = Entity::find()
         .select_only()
         .column(Column::Id)
         .filter(COLUMN.expires_at.lte(now))
@@ -26,7 +26,7 @@ pub async fn finished(queue: &Queue) -> Result<u64, Failure> {
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .into_query();
     let deleted = Entity::delete_many()
-        .filter(Expr::col(Column::Id).in_subquery(some))
+        .filter(Expr::col(Column::Id).in_subquery(expired))
         .exec(queue.db())
         .await?;
     Ok(deleted.rows_affected)

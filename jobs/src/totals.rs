@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{counts::Counted, queue::Queue};
 
-/// The label of a tool that is not in the catalog: one of another version, or of a test.
+/// The label of a tool that is not in the catalog, for example one of another version.
 const OTHER: &str = "other";
 
 impl Queue {

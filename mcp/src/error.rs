@@ -46,7 +46,7 @@ pub enum ToolError {
 
 /// The attempt must stop: another one has started, the job has ended, or the store is unavailable.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("this attempt is over")]
+#[error("this attempt of the job is no longer current")]
 pub struct Superseded;
 
 /// Proof that questions were recorded in the call. Created by [`crate::Call`] only.

@@ -193,7 +193,7 @@ pub(crate) fn check_params(
         let header = decode(raw).ok_or_else(|| {
             RpcError::header_mismatch(format!("the header `{}` cannot be decoded", spelling()))
         })?;
-        if !same(&header, value) {
+        if !is_equal(&header, value) {
             return Err(RpcError::header_mismatch(format!(
                 "the header `{}` differs from the body",
                 spelling()
@@ -203,7 +203,7 @@ pub(crate) fn check_params(
     Ok(())
 }
 
-fn same(header: &str, value: &Value) -> bool {
+fn is_equal(header: &str, value: &Value) -> bool {
     match value {
         Value::String(text) => header == text,
         Value::Bool(flag) => header == if *flag { "true" } else { "false" },
@@ -212,7 +212,7 @@ fn same(header: &str, value: &Value) -> bool {
             header == number.to_string()
                 || header.parse::<f64>().is_ok_and(|parsed| Some(parsed) == number.as_f64())
         }
-        // The schema does not allow it: reported when the arguments are parsed.
+        // Not allowed by the schema: the error is reported when the arguments are parsed.
         _ => true,
     }
 }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn only_json_is_json() {
+    fn every_content_type_must_be_json() {
         for (kind, expected) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_with_one_value_may_be_repeated_but_not_differ() {
+    fn a_single_value_header_may_be_repeated_only_with_the_same_value() {
         for (name, takes_one) in [
             ("mcp-protocol-version", true),
             ("mcp-session-id", true),
@@ -360,8 +360,8 @@ mod tests {
 
     #[test]
     fn integers_compare_as_numbers() {
-        assert!(same("42.0", &42.into()));
-        assert!(!same("43", &42.into()));
-        assert!(same("true", &true.into()));
+        assert!(is_equal("42.0", &42.into()));
+        assert!(!is_equal("43", &42.into()));
+        assert!(is_equal("true", &true.into()));
     }
 }

@@ -105,7 +105,7 @@ pub enum JobStatus {
     InputRequired,
     /// The tool has returned a result, also one with `isError`.
     Completed,
-    /// Ended without a result.
+    /// Ended without a result of the tool; the outcome says why.
     Failed,
     /// Cancelled by the client.
     Cancelled,
@@ -152,7 +152,7 @@ impl JobOutcome {
     pub fn failed(text: impl Into<String>) -> Self {
         let result = CallToolResult::error(text);
         let result = RawValue::from_string(rpc::into_text(rpc::encode(&result)))
-            .expect("what was encoded as JSON is JSON");
+            .expect("encoded JSON is valid JSON");
         Self::Result { result, is_error: true, is_fault: false }
     }
 
@@ -170,7 +170,7 @@ impl JobOutcome {
             Self::Result { result, is_error, .. } => (result, *is_error),
             Self::Error(error) => return Err(error.message.clone().into_owned()),
         };
-        let whole: Whole<'_> = json::from_str(result.get()).map_err(|it| it.to_string())?;
+        let whole: Whole<'_> = json::from_str(result.get()).map_err(|error| error.to_string())?;
         if is_error {
             let text = whole.content.into_iter().find_map(|content| match content {
                 Content::Text { text } => Some(text),
@@ -179,7 +179,7 @@ impl JobOutcome {
             return Err(text.unwrap_or_default());
         }
         let structured = whole.structured_content.ok_or("the result has no structured content")?;
-        json::from_str(structured.get()).map_err(|it| it.to_string())
+        json::from_str(structured.get()).map_err(|error| error.to_string())
     }
 }
 
@@ -201,7 +201,7 @@ pub struct Job {
     pub questions: BTreeMap<String, Question>,
     /// The outcome, once the job has completed or failed.
     pub outcome: Option<JobOutcome>,
-    /// How the client hears of it.
+    /// How the outcome is delivered.
     pub origin: Origin,
     /// Creation time in milliseconds since the Unix epoch.
     pub created_at: i64,
@@ -255,7 +255,7 @@ pub enum NotEnqueued {
         /// The maximum.
         limit: u64,
     },
-    /// The arguments of the user's unfinished jobs would be larger together than allowed.
+    /// The arguments of the user's unfinished jobs would exceed the maximum size.
     #[error("the arguments of this user's unfinished jobs would exceed {megabytes} MB")]
     TooLarge {
         /// The limit.
@@ -325,8 +325,8 @@ pub struct Attempt {
     /// The job id.
     pub id: JobId,
     /// The number of the attempt, from 1: a fencing token. The store rejects the writes of an
-    /// attempt after another one has started. Counts every claim, also those that ended by a
-    /// release, by questions to the client or by waiting for children.
+    /// attempt after another one has started. Counts every claim, including those that
+    /// ended with a release, with questions to the client or with child jobs.
     pub number: u32,
     /// Whether the job fails if this attempt fails.
     pub last: bool,

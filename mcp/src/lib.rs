@@ -8,7 +8,7 @@
 //! |---|---|
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
 //! | serve them | [`Catalog`], [`Engine`], [`http::Endpoint`] |
-//! | put checks of your own around the engine | [`http`], [`Reply`] |
+//! | add your own checks around the engine | [`http`], [`Reply`] |
 //! | run calls as jobs in a worker | [`job`] |
 //! | trace calls | [`trace`] |
 //! | parse JSON of a client | [`json`] |
@@ -18,8 +18,8 @@
 //!
 //! # Example
 //!
-//! An endpoint with one tool, served from memory. `examples/server.rs` is a whole server, with a
-//! resource and a prompt, too.
+//! An endpoint with one tool, with the stores in memory. `examples/server.rs` is a complete server
+//! that also has a resource and a prompt.
 //!
 //! ```
 //! use std::{collections::BTreeSet, sync::Arc, time::Duration};

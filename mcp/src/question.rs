@@ -230,7 +230,7 @@ impl Sampled {
         };
         let texts: Vec<&str> = blocks
             .iter()
-            .filter(|it| it.get("type").is_some_and(|it| it == "text"))
+            .filter(|block| block.get("type").is_some_and(|kind| kind == "text"))
             .filter_map(|block| block.get("text")?.as_str())
             .collect();
         texts.join("\n")
@@ -314,10 +314,10 @@ impl ClientAnswer {
                 let mut content = result.content.unwrap_or_else(|| json!({}));
                 let malformed =
                     |problem: String| BadAnswer::Malformed(format!("content: {problem}"));
-                arguments::fit(schema, &mut content)
-                    .map_err(|misfit| malformed(misfit.to_string()))?;
+                arguments::normalize(schema, &mut content)
+                    .map_err(|problems| malformed(problems.to_string()))?;
                 if !content.is_object() {
-                    return Err(malformed("it is not an object".to_owned()));
+                    return Err(malformed("expected an object".to_owned()));
                 }
                 json::from_value(content)
                     .map(Elicited::Accepted)

@@ -1,5 +1,5 @@
-//! Rate limiting. The engine determines the cost of a request; the limits are those of the
-//! implementation in [`Settings::rate_limiter`](crate::Settings::rate_limiter).
+//! Rate limiting. The engine determines the cost of a request; the limits are
+//! determined by the implementation in [`Settings::rate_limiter`](crate::Settings::rate_limiter).
 
 use std::{ops::Add, time::Duration};
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn connecting_is_light_and_working_is_not() {
+    fn messages_for_connecting_are_light_and_calls_are_not() {
         for method in LIGHT {
             assert_eq!(cost(method, "{}"), RequestCost::LIGHT, "{method}");
         }

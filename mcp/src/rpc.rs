@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for RequestId {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<RequestId, E> {
                 if text.len() > MAX_ID_BYTES {
                     return Err(E::custom(format_args!(
-                        "a string of {} bytes, of at most {MAX_ID_BYTES}",
+                        "a string of {} bytes; the maximum is {MAX_ID_BYTES}",
                         text.len()
                     )));
                 }
@@ -134,7 +134,7 @@ impl From<RpcError> for Malformed {
 }
 
 /// The maximum number of messages in a batch (2025-03-26). The specification sets no limit; without
-/// one, a single request could start four million calls.
+/// one, a single body could start tens of thousands of calls.
 pub(crate) const MAX_BATCH: usize = 50;
 
 /// Parses the envelopes of a body.
@@ -150,12 +150,14 @@ pub(crate) fn parse_body(body: &[u8]) -> Result<Body<'_>, Malformed> {
     }
     if elements.len() > MAX_BATCH {
         return Err(RpcError::invalid_request(format!(
-            "a batch holds at most {MAX_BATCH} messages, this one has {}",
+            "a batch may have at most {MAX_BATCH} messages; this one has {}",
             elements.len()
         ))
         .into());
     }
-    Ok(Body::Batch(elements.into_iter().map(|it| parse_message(it.get().as_bytes())).collect()))
+    Ok(Body::Batch(
+        elements.into_iter().map(|element| parse_message(element.get().as_bytes())).collect(),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -202,12 +204,12 @@ fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
         id: id.clone(),
         error: RpcError::invalid_request(message),
     };
-    if envelope.jsonrpc.as_ref().is_none_or(|it| it.0 != "2.0") {
+    if envelope.jsonrpc.as_ref().is_none_or(|version| version.0 != "2.0") {
         return Err(malformed("`jsonrpc` must be \"2.0\""));
     }
     match (envelope.method, envelope.result, envelope.error) {
         (Some(Text(method)), None, None) => {
-            if envelope.params.is_some_and(|it| !it.get().starts_with('{')) {
+            if envelope.params.is_some_and(|params| !params.get().starts_with('{')) {
                 return Err(Malformed {
                     id,
                     error: RpcError::invalid_params("`params` must be an object"),
@@ -307,7 +309,7 @@ impl RpcError {
 
     /// Creates an internal error. Its message has no details, since it is sent to the client.
     pub fn internal() -> Self {
-        Self::new(codes::INTERNAL_ERROR, "something went wrong on our side; please try again")
+        Self::new(codes::INTERNAL_ERROR, "an internal error of the server; please try again")
     }
 
     /// Creates a rate limit error with a retry delay.
@@ -425,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_the_kinds_of_message_apart() {
+    fn parses_requests_notifications_and_responses() {
         let body = br#" {"jsonrpc":"2.0","id":"a","method":"ping","params":{"x":1}} "#;
         let Body::Single(Message::Request(request)) = parse_body(body).unwrap() else {
             panic!("a request")
@@ -442,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_json_rpc() {
+    fn rejects_messages_that_are_not_json_rpc() {
         assert_eq!(code(""), codes::PARSE_ERROR);
         assert_eq!(code("{"), codes::PARSE_ERROR);
         assert_eq!(code("null"), codes::INVALID_REQUEST);
@@ -466,7 +468,7 @@ mod tests {
         }
 
         #[test]
-        fn an_id_reads_back(number: i64, text: String) {
+        fn an_id_round_trips(number: i64, text: String) {
             for id in [RequestId::Number(number), RequestId::String(text)] {
                 let json = serde_json::to_string(&id).unwrap();
                 prop_assert_eq!(serde_json::from_str::<RequestId>(&json).unwrap(), id);

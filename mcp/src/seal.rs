@@ -16,7 +16,7 @@ use crate::{caller::Caller, job::JobId, json, question::ClientAnswer};
 /// How long a state is valid: the time for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
 
-/// The maximum length of a state, in bytes: enough for thirty long answers.
+/// The maximum length of a state, in bytes: enough for 32 answers of 24 kB each.
 const MAX_LENGTH: usize = 1 << 20;
 
 const NONCE_LENGTH: usize = 24;
@@ -194,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_other_text_opens(text: String, position: usize, byte: u8) {
+        fn a_modified_state_does_not_open(text: String, position: usize, byte: u8) {
             let ada = caller("ada");
             let keys = [SealKey::new([1; 32])];
             let binding = binding(&ada, "{}");

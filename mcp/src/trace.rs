@@ -34,7 +34,7 @@ const TRACEPARENT: &str = "traceparent";
 /// The length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// The maximum length of a `traceparent` of a later version, of which the known part is read.
+/// The maximum length of a `traceparent` of a later version.
 const MAX_LENGTH: usize = 128;
 
 /// A trace context: trace id, span id and flags.
@@ -52,8 +52,8 @@ pub struct TraceParent {
 pub struct Malformed;
 
 impl TraceParent {
-    /// Parses a `traceparent` (W3C Trace Context, section 3.2.2). Of a later version the known part
-    /// is read.
+    /// Parses a `traceparent` (W3C Trace Context, section 3.2.2). Of a later version, only the
+    /// fields of version 00 are read.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() < LENGTH || text.len() > MAX_LENGTH || !text.is_ascii() {
             return None;
@@ -69,7 +69,7 @@ impl TraceParent {
         if ![version, trace, span, flags].into_iter().all(lower) {
             return None;
         }
-        let has_right_end = match version {
+        let has_valid_end = match version {
             "ff" => false,
             "00" => rest.is_empty(),
             _ => rest.is_empty() || rest.starts_with('-'),
@@ -77,7 +77,7 @@ impl TraceParent {
         let trace = u128::from_str_radix(trace, 16).ok()?;
         let span = u64::from_str_radix(span, 16).ok()?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
-        (has_right_end && trace != 0 && span != 0).then_some(Self { trace, span, flags })
+        (has_valid_end && trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
     /// Reads the `traceparent` header of a request. `None`: absent, malformed, or sent more than
@@ -157,8 +157,8 @@ impl fmt::Display for TraceParent {
 }
 
 impl From<TraceParent> for String {
-    fn from(it: TraceParent) -> Self {
-        it.to_string()
+    fn from(parent: TraceParent) -> Self {
+        parent.to_string()
     }
 }
 
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_context_reads_back() {
+    fn a_stored_context_is_restored() {
         let context = TraceParent::parse(GOOD).unwrap();
         let kept = serde_json::to_string(&context).unwrap();
         assert_eq!(kept, format!("\"{GOOD}\""));

@@ -13,10 +13,10 @@ use crate::{failure::CallFailure, json, rpc};
 pub struct Icon {
     /// An `https:` or `data:` URI.
     pub src: String,
-    /// Such as `image/svg+xml`.
+    /// The media type, such as `image/svg+xml`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
-    /// Such as `48x48`, or `any` for vector images.
+    /// The sizes, such as `48x48`, or `any` for vector images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sizes: Vec<String>,
 }
@@ -380,10 +380,10 @@ fn capability(declared: &mut Map<String, Value>, name: &str) -> Option<Map<Strin
 
 impl ElicitationCapability {
     fn declared(mut sent: Map<String, Value>) -> Option<Self> {
-        let refuses_forms = sent.contains_key("form");
+        let has_form_key = sent.contains_key("form");
         let form = capability(&mut sent, "form").map(Value::Object);
         let url = capability(&mut sent, "url").map(Value::Object);
-        let is_empty = form.is_none() && url.is_none() && refuses_forms;
+        let is_empty = form.is_none() && url.is_none() && has_form_key;
         (!is_empty).then_some(Self { form, url })
     }
 

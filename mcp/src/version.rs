@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_version_reads_back_from_its_name() {
+    fn every_version_is_parsed_from_its_name() {
         for version in ProtocolVersion::ALL {
             assert_eq!(version.as_str().parse(), Ok(version));
         }

@@ -58,7 +58,7 @@ async fn a_tool_that_panics_has_failed_and_the_others_are_answered() {
     for result in [&answer(&batch[1])["result"], alone.result()] {
         assert_eq!(result["isError"], true, "{result}");
         let said = result["content"][0]["text"].as_str().unwrap();
-        assert!(said.contains("a reason on our side"), "{said}");
+        assert!(said.contains("an error of the server"), "{said}");
     }
 }
 

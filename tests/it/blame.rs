@@ -194,7 +194,7 @@ async fn every_call(web: &Web, token: &str) {
         let page = Page::read(request).await;
         assert!(!page.status.is_server_error(), "{name}: {}", page.text());
         assert!(!page.text().contains("-32603"), "{name}: {}", page.text());
-        assert!(!page.text().contains("reason on our side"), "{name}: {}", page.text());
+        assert!(!page.text().contains("error of the server"), "{name}: {}", page.text());
     }
 }
 

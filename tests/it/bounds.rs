@@ -108,8 +108,8 @@ async fn nothing_that_a_session_sends_is_kept_when_it_is_overlong() {
     let mut with_id = ada.body("ping", Value::Null);
     with_id["id"] = json!(overlong());
     let cases = [
-        ("a URI", ada.body("resources/subscribe", json!({ "uri": uri })), "at most 1024"),
-        ("a request id", with_id, "at most 256"),
+        ("a URI", ada.body("resources/subscribe", json!({ "uri": uri })), "the maximum is 1024"),
+        ("a request id", with_id, "the maximum is 256"),
     ];
     for (index, (what, body, why)) in cases.iter().enumerate() {
         let before = used(&server).await;

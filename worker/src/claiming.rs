@@ -109,7 +109,7 @@ async fn claim_once(
         worker: &shared.settings.name,
         max: free.slots,
         lease: shared.settings.lease,
-        newcomers_only: free.excluded_owners.as_deref(),
+        excluded_owners: free.excluded_owners.as_deref(),
     };
     shared.running.claim_started();
     let claimed = jobs::claim(shared.app.jobs(), turn, what).await;
@@ -127,7 +127,7 @@ async fn claim_once(
         jobs::finish(shared.app.jobs(), &ends).await?;
         return Ok(ClaimResult::Empty);
     }
-    let found = match (claimed.len(), what.newcomers_only) {
+    let found = match (claimed.len(), what.excluded_owners) {
         (0, None) => ClaimResult::Empty,
         (0, Some(_)) => ClaimResult::NoIdleOwners,
         (some, _) if some >= usize::try_from(free.slots).unwrap_or(usize::MAX) => ClaimResult::Full,

@@ -10,15 +10,15 @@ pub(super) struct CancelJob;
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Output {
-    /// The job as it is now. One that had ended before is as it was.
+    /// The job after the call. Unchanged if it had already ended.
     job: JobView,
 }
 
 impl<S: Send + Sync + 'static> Tool<S> for CancelJob {
     const NAME: &'static str = "jobs_cancel";
     const TITLE: &'static str = "Cancel a job";
-    const DESCRIPTION: &'static str = "Cancels one of the user's jobs. What it has done so far \
-        stays. A job that has ended is left as it is.";
+    const DESCRIPTION: &'static str = "Cancels one of the user's jobs. Changes that it has \
+        already made are kept. A job that has ended is not changed.";
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
     type Input = JobInput;
     type Output = Output;

@@ -26,9 +26,9 @@ pub(super) struct Output {
 
 impl<S: Send + Sync + 'static> Tool<S> for GetJob {
     const NAME: &'static str = "jobs_get";
-    const TITLE: &'static str = "Look at a job";
-    const DESCRIPTION: &'static str = "Returns one of the user's jobs: how far it is, and its result \
-        once it has ended. `next` says what to do.";
+    const TITLE: &'static str = "Get a job";
+    const DESCRIPTION: &'static str = "Returns one of the user's jobs: its status and progress, and \
+        its result once it has ended. `next` says what to do.";
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = JobInput;
     type Output = Output;

@@ -4,9 +4,9 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::view::{JobView, away, not_found};
+use super::view::{JobView, not_found, unavailable};
 
-/// Jobs of one page.
+/// The number of jobs on a page.
 const PAGE: usize = 20;
 
 pub(super) struct ListJobs;
@@ -31,9 +31,10 @@ pub(super) struct Output {
 impl<S: Send + Sync + 'static> Tool<S> for ListJobs {
     const NAME: &'static str = "jobs_list";
     const TITLE: &'static str = "List jobs";
-    const DESCRIPTION: &'static str = "Lists the user's jobs, newest first: calls of tools that run \
-        as jobs, which go on when a client stops waiting. Use it after such a call was cut off, \
-        instead of calling the tool again. Results are in jobs_get.";
+    const DESCRIPTION: &'static str = "Lists the user's jobs, newest first. A job is a tool call \
+        that continues on the server when the client stops waiting. Use this tool after such a \
+        call was interrupted, instead of calling the tool again. Get the result of a job with \
+        jobs_get.";
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Output;
@@ -46,9 +47,10 @@ impl<S: Send + Sync + 'static> Tool<S> for ListJobs {
     ) -> Result<Output, ToolError> {
         let jobs = call.jobs().ok_or_else(not_found)?;
         let page = jobs.list(cursor.as_deref(), PAGE).await;
-        let page = page.map_err(|error| away(&error))?.ok_or_else(|| {
+        let page = page.map_err(|error| unavailable(&error))?.ok_or_else(|| {
             ToolError::Input(
-                "The cursor is not one that jobs_list gave: leave it out to begin anew.".into(),
+                "The cursor is invalid. Use `next_cursor` of the previous page, or leave it out."
+                    .into(),
             )
         })?;
         Ok(Output { jobs: page.jobs.iter().map(JobView::from).collect(), next_cursor: page.next })

@@ -1,5 +1,5 @@
-//! Tools for the jobs of a user, for any product. Each job also requires the scope of its own tool: a
-//! token that may start a job may also see and cancel it.
+//! Tools for the jobs of a user, which any product can use. Each job also requires the scope of its
+//! own tool: a token that may start a job may also see and cancel it.
 
 mod cancel;
 mod get;

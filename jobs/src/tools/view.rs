@@ -1,4 +1,4 @@
-//! Jobs as a model sees them, and what the tools for jobs share.
+//! The view of a job for models, and the errors that the tools for jobs share.
 
 use chrono::{DateTime, Utc};
 use mcp::{
@@ -55,18 +55,18 @@ struct ProgressView {
 impl From<&Job> for JobView {
     fn from(job: &Job) -> Self {
         let completed = job.status == JobStatus::Completed && !job.has_failed();
-        let progress = job.progress.clone().map(|it| ProgressView {
+        let progress = job.progress.clone().map(|progress| ProgressView {
             // A tool need not report its last step.
-            done: it.total.filter(|_| completed).unwrap_or(it.done),
-            total: it.total,
-            message: it.message,
+            done: progress.total.filter(|_| completed).unwrap_or(progress.done),
+            total: progress.total,
+            message: progress.message,
         });
         let (status, next) = match job.status {
-            JobStatus::Queued => ("queued", "It will start soon. Look again with jobs_get."),
+            JobStatus::Queued => ("queued", "It will start soon. Check it again with jobs_get."),
             JobStatus::Running => (
                 "running",
-                "Look again with jobs_get in some seconds, or tell the user that it is under way. \
-                 Do not start it again.",
+                "Check it again with jobs_get in a few seconds, or tell the user that it is \
+                 running. Do not start it again.",
             ),
             JobStatus::InputRequired => (
                 "input_required",
@@ -77,9 +77,10 @@ impl From<&Job> for JobView {
                 ("failed", "jobs_get says why. Start it again once the cause is resolved.")
             }
             JobStatus::Completed | JobStatus::Failed => ("completed", "Its result is in jobs_get."),
-            JobStatus::Cancelled => {
-                ("cancelled", "It has no result. What it did before it was cancelled stays.")
-            }
+            JobStatus::Cancelled => (
+                "cancelled",
+                "It has no result. Changes that it made before it was cancelled are kept.",
+            ),
         };
         Self {
             id: job.id.to_string(),
@@ -101,23 +102,24 @@ pub(super) fn id(text: &str) -> Result<JobId, ToolError> {
 /// The error for a job that does not exist or belongs to another user.
 pub(super) fn not_found() -> ToolError {
     ToolError::NotFound(
-        "There is no such job. It may have ended long ago. Take the id from jobs_list.".into(),
+        "There is no such job, or it has expired. Get the id from jobs_list.".into(),
     )
 }
 
 /// The error for a job that the caller may not see or change.
 pub(super) fn refused(error: JobAccessError) -> ToolError {
-    error.into_tool_error(|error| away(&error))
+    error.into_tool_error(|error| unavailable(&error))
 }
 
 /// The error for jobs that cannot be read.
-pub(super) fn away(error: &mcp::StoreError) -> ToolError {
+pub(super) fn unavailable(error: &mcp::StoreError) -> ToolError {
     tracing::error!(
         dependency = error.dependency(), error = ?error,
         "Could not read jobs for a tool"
     );
     ToolError::Unavailable(
-        "The jobs cannot be reached at the moment. They go on: try again in a few seconds.".into(),
+        "Jobs are unavailable at the moment. They continue to run: try again in a few seconds."
+            .into(),
     )
 }
 

@@ -1,7 +1,7 @@
 //! Normalization of arguments with their schema.
 //!
-//! Clients and models make mistakes in JSON whose meaning is unambiguous. [`fit`] corrects these at
-//! every depth of the schema:
+//! Clients and models make mistakes in JSON whose meaning is unambiguous. [`normalize`] corrects
+//! these at every depth of the schema:
 //!
 //! - an optional property that is `null` or `""` is removed;
 //! - an integer may be written `10.0` or `1e1`;
@@ -50,55 +50,55 @@ const MAX_REFERENCES: usize = 8;
 
 /// The problems of arguments, as a message for a model.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Misfit(Vec<String>);
+pub(crate) struct ArgumentProblems(Vec<String>);
 
-impl fmt::Display for Misfit {
+impl fmt::Display for ArgumentProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("; "))
     }
 }
 
 /// Normalizes `value` with `schema`. The schema is trusted.
-pub(crate) fn fit(schema: &Value, value: &mut Value) -> Result<(), Misfit> {
-    let mut fitting = Fitting { root: schema, path: Vec::new(), problems: Vec::new() };
-    fitting.fit(schema, value);
-    if fitting.problems.is_empty() { Ok(()) } else { Err(Misfit(fitting.problems)) }
+pub(crate) fn normalize(schema: &Value, value: &mut Value) -> Result<(), ArgumentProblems> {
+    let mut normalizer = Normalizer { root: schema, path: Vec::new(), problems: Vec::new() };
+    normalizer.normalize(schema, value);
+    if normalizer.problems.is_empty() { Ok(()) } else { Err(ArgumentProblems(normalizer.problems)) }
 }
 
-struct Fitting<'a> {
+struct Normalizer<'a> {
     /// The root of references.
     root: &'a Value,
     path: Vec<String>,
     problems: Vec<String>,
 }
 
-impl<'a> Fitting<'a> {
-    fn fit(&mut self, schema: &'a Value, value: &mut Value) {
+impl<'a> Normalizer<'a> {
+    fn normalize(&mut self, schema: &'a Value, value: &mut Value) {
         let schema = self.resolve(schema);
         self.decode(schema, value);
         if let Value::Number(number) = value
-            && self.takes(schema, "integer")
-            && !self.takes(schema, "number")
+            && self.allows(schema, "integer")
+            && !self.allows(schema, "number")
             && let Some(whole) = json::whole(number)
         {
             *value = Value::Number(whole);
         }
         match value {
             Value::Object(object) => self.object(schema, object),
-            Value::Array(_) if !self.takes(schema, "array") && self.takes(schema, "object") => {
+            Value::Array(_) if !self.allows(schema, "array") && self.allows(schema, "object") => {
                 self.problem("an array, where an object is expected");
             }
             Value::Array(items) => {
                 if let Some(schema) = schema.get("items") {
                     for (index, item) in items.iter_mut().enumerate() {
-                        self.at(format!("[{index}]"), |fitting| fitting.fit(schema, item));
+                        self.at(format!("[{index}]"), |this| this.normalize(schema, item));
                     }
                 }
             }
             _ => {}
         }
         for part in list(schema, "allOf") {
-            self.fit(part, value);
+            self.normalize(part, value);
         }
         self.alternatives(schema, value);
     }
@@ -120,12 +120,12 @@ impl<'a> Fitting<'a> {
         let Value::String(text) = &*value else {
             return;
         };
-        if self.takes(schema, "string") {
+        if self.allows(schema, "string") {
             return;
         }
         if let Ok(decoded) = json::unique(text.as_bytes())
             && !decoded.is_null()
-            && self.takes(schema, kind(&decoded))
+            && self.allows(schema, kind(&decoded))
         {
             *value = decoded;
         }
@@ -135,7 +135,7 @@ impl<'a> Fitting<'a> {
         let properties = schema.get("properties").and_then(Value::as_object);
         let closed = schema.get("additionalProperties") == Some(&Value::Bool(false))
             && schema.get("patternProperties").is_none();
-        let is_known = |name: &str| properties.is_some_and(|it| it.contains_key(name));
+        let is_known = |name: &str| properties.is_some_and(|known| known.contains_key(name));
         if closed && self.path.is_empty() {
             object.retain(|name, _| is_known(name) || !ENVELOPE.contains(&name.as_str()));
         }
@@ -155,12 +155,12 @@ impl<'a> Fitting<'a> {
                 object.remove(name);
             }
             if let Some(value) = object.get_mut(name) {
-                self.at(name.clone(), |fitting| fitting.fit(schema, value));
+                self.at(name.clone(), |this| this.normalize(schema, value));
             }
         }
         if let Some(schema @ Value::Object(_)) = schema.get("additionalProperties") {
             for (name, value) in object.iter_mut().filter(|entry| !is_known(entry.0)) {
-                self.at(shorten(name).into_owned(), |fitting| fitting.fit(schema, value));
+                self.at(shorten(name).into_owned(), |this| this.normalize(schema, value));
             }
         }
     }
@@ -169,25 +169,25 @@ impl<'a> Fitting<'a> {
     fn alternatives(&mut self, schema: &'a Value, value: &mut Value) {
         for keyword in ["anyOf", "oneOf"] {
             let mut problems = None;
-            let mut fits = false;
+            let mut matched = false;
             for schema in list(schema, keyword) {
                 let schema = self.resolve(schema);
                 let mut tried = value.clone();
                 self.decode(schema, &mut tried);
-                if !self.takes(schema, kind(&tried)) || !self.has_constants(schema, &tried) {
+                if !self.allows(schema, kind(&tried)) || !self.has_constants(schema, &tried) {
                     continue;
                 }
                 let before = self.problems.len();
-                self.fit(schema, &mut tried);
+                self.normalize(schema, &mut tried);
                 let found = self.problems.split_off(before);
                 if found.is_empty() {
                     *value = tried;
-                    fits = true;
+                    matched = true;
                     break;
                 }
                 problems.get_or_insert(found);
             }
-            if !fits {
+            if !matched {
                 self.problems.extend(problems.unwrap_or_default());
             }
         }
@@ -203,12 +203,12 @@ impl<'a> Fitting<'a> {
     }
 
     /// Whether the schema allows values of a type.
-    fn takes(&self, schema: &'a Value, wanted: &str) -> bool {
+    fn allows(&self, schema: &'a Value, wanted: &str) -> bool {
         let schema = self.resolve(schema);
-        let fits = |kind: &str| kind == wanted || (kind == "number" && wanted == "integer");
+        let is_wanted = |kind: &str| kind == wanted || (kind == "number" && wanted == "integer");
         match schema.get("type") {
-            Some(Value::String(single)) => fits(single),
-            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).any(fits),
+            Some(Value::String(single)) => is_wanted(single),
+            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).any(is_wanted),
             _ => {
                 let constant = schema.get("const").map(std::slice::from_ref);
                 let values =
@@ -216,10 +216,10 @@ impl<'a> Fitting<'a> {
                 let mut parts =
                     list(schema, "anyOf").iter().chain(list(schema, "oneOf")).peekable();
                 match values {
-                    Some(values) => values.iter().any(|value| fits(kind(value))),
-                    None if parts.peek().is_some() => parts.any(|part| self.takes(part, wanted)),
-                    None if schema.get("properties").is_some() => fits("object"),
-                    None => list(schema, "allOf").iter().all(|part| self.takes(part, wanted)),
+                    Some(values) => values.iter().any(|value| is_wanted(kind(value))),
+                    None if parts.peek().is_some() => parts.any(|part| self.allows(part, wanted)),
+                    None if schema.get("properties").is_some() => is_wanted("object"),
+                    None => list(schema, "allOf").iter().all(|part| self.allows(part, wanted)),
                 }
             }
         }
@@ -334,12 +334,12 @@ mod tests {
         })
     }
 
-    fn fitted(mut value: Value) -> Result<Value, String> {
-        fit(&schema(), &mut value).map_err(|it| it.to_string()).map(|()| value)
+    fn normalized(mut value: Value) -> Result<Value, String> {
+        normalize(&schema(), &mut value).map_err(|it| it.to_string()).map(|()| value)
     }
 
     #[test]
-    fn what_leaves_no_doubt_is_taken() {
+    fn unambiguous_values_are_normalized() {
         for (sent, read) in [
             (json!({"limit": 10.0}), json!({"limit": 10})),
             (json!({"limit": 1e1}), json!({"limit": 10})),
@@ -370,24 +370,24 @@ mod tests {
                 json!({"choice": {"kind": "a", "size": 1}}),
             ),
         ] {
-            assert_eq!(fitted(sent.clone()), Ok(read), "{sent}");
+            assert_eq!(normalized(sent.clone()), Ok(read), "{sent}");
         }
     }
 
     #[test]
-    fn a_whole_set_of_arguments_may_be_a_text() {
+    fn all_arguments_may_be_sent_as_one_json_string() {
         let sent = json!("{\"query\": \"tea\", \"toolCallId\": \"1\"}");
-        assert_eq!(fitted(sent), Ok(json!({"query": "tea"})));
+        assert_eq!(normalized(sent), Ok(json!({"query": "tea"})));
     }
 
     #[test]
-    fn what_clients_add_for_themselves_is_dropped_at_the_top_only() {
+    fn properties_that_clients_add_are_removed_at_the_top_level_only() {
         let mut sent = json!({"query": "tea"});
         for name in ENVELOPE {
             sent[*name] = json!("added");
         }
-        assert_eq!(fitted(sent), Ok(json!({"query": "tea"})));
-        let problem = fitted(json!({"filter": {"sessionId": "added"}})).unwrap_err();
+        assert_eq!(normalized(sent), Ok(json!({"query": "tea"})));
+        let problem = normalized(json!({"filter": {"sessionId": "added"}})).unwrap_err();
         assert!(problem.starts_with("`filter`: `sessionId` is unknown"), "{problem}");
         let own = json!({
             "type": "object",
@@ -395,7 +395,7 @@ mod tests {
             "properties": { "action": { "type": "string" } },
         });
         let mut sent = json!({"action": "delete", "sessionId": "added"});
-        assert_eq!(fit(&own, &mut sent), Ok(()));
+        assert_eq!(normalize(&own, &mut sent), Ok(()));
         assert_eq!(sent, json!({"action": "delete"}));
     }
 
@@ -409,30 +409,31 @@ mod tests {
             ("filters", "filter"),
             ("ORDER-BY", "order"),
         ] {
-            let problem = fitted(json!({ "query": "x", name: null })).unwrap_err();
+            let problem = normalized(json!({ "query": "x", name: null })).unwrap_err();
             let expected = format!("`{name}` is unknown; the nearest known name is `{nearest}` (");
             assert!(problem.starts_with(&expected), "{problem}");
         }
-        let problem = fitted(json!({"filter": {"next": {"titel": "x"}}})).unwrap_err();
+        let problem = normalized(json!({"filter": {"next": {"titel": "x"}}})).unwrap_err();
         assert!(problem.starts_with("`filter.next`: `titel` is unknown"), "{problem}");
         assert!(problem.contains("`title`"), "{problem}");
-        let nothing = json!({ "type": "object", "additionalProperties": false });
-        assert!(fit(&nothing, &mut json!({"a": 1})).is_err());
-        assert_eq!(fit(&json!({ "type": "object" }), &mut json!({"a": 1})), Ok(()), "an open one");
+        let no_properties = json!({ "type": "object", "additionalProperties": false });
+        assert!(normalize(&no_properties, &mut json!({"a": 1})).is_err());
+        let any_properties = json!({ "type": "object" });
+        assert_eq!(normalize(&any_properties, &mut json!({"a": 1})), Ok(()));
         let long = "x".repeat(1 << 20);
-        assert!(fitted(json!({ long: 1 })).unwrap_err().len() < 500);
-        let many: Map<String, Value> = (0..100).map(|it| (it.to_string(), Value::Null)).collect();
-        assert!(fitted(many.into()).unwrap_err().len() < 2_000);
+        assert!(normalized(json!({ long: 1 })).unwrap_err().len() < 500);
+        let many: Map<String, Value> = (0..100).map(|n| (n.to_string(), Value::Null)).collect();
+        assert!(normalized(many.into()).unwrap_err().len() < 2_000);
     }
 
     #[test]
-    fn an_array_is_no_object() {
+    fn an_array_is_rejected_in_place_of_an_object() {
         for (sent, place) in [
             (json!([]), ""),
             (json!({"filter": []}), "`filter`: "),
             (json!({"filter": {"next": [true]}}), "`filter.next`: "),
         ] {
-            let problem = fitted(sent.clone());
+            let problem = normalized(sent.clone());
             let expected = format!("{place}an array, where an object is expected");
             assert_eq!(problem, Err(expected), "{sent}");
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     prompt::{AnyPrompt, PromptEntry},
     resource::{AnyResource, MatchedUri, ResourceKind, ResourcePage, ResourceSlot, match_uri},
-    tool::{AnyTool, ToolEntry, fit_arguments},
+    tool::{AnyTool, ToolEntry, normalize_arguments},
 };
 use crate::{
     call::Call,
@@ -45,7 +45,7 @@ impl BoundTool {
 
     /// Normalizes the arguments and runs [`Tool::prepare`](crate::Tool::prepare).
     pub(crate) async fn prepare(&self, call: &Call, arguments: &RawValue) -> Result<(), ToolError> {
-        let arguments = fit_arguments(self.name(), &self.entry.arguments, arguments)?;
+        let arguments = normalize_arguments(self.name(), &self.entry.arguments, arguments)?;
         self.tool.prepare(call, arguments).await
     }
 
@@ -55,7 +55,7 @@ impl BoundTool {
         call: &Call,
         arguments: &RawValue,
     ) -> Result<CallToolResult, ToolError> {
-        let arguments = fit_arguments(self.name(), &self.entry.arguments, arguments)?;
+        let arguments = normalize_arguments(self.name(), &self.entry.arguments, arguments)?;
         self.tool.call(call, arguments).await
     }
 }
@@ -123,7 +123,7 @@ impl BoundPrompt {
         call: &Call,
         arguments: &RawValue,
     ) -> Result<PromptResult, ToolError> {
-        let arguments = fit_arguments(self.name(), &self.entry.arguments, arguments)?;
+        let arguments = normalize_arguments(self.name(), &self.entry.arguments, arguments)?;
         self.prompt.get(call, arguments).await
     }
 

@@ -166,8 +166,8 @@ impl Catalog {
     fn add_tool(&mut self, tool: Arc<BoundTool>) {
         let name = tool.name();
         assert!(is_portable_name(name), "clients reject the tool name `{name}`");
-        let taken = self.tools_by_name.insert(name, Arc::clone(&tool));
-        assert!(taken.is_none(), "two tools are named `{name}`");
+        let previous = self.tools_by_name.insert(name, Arc::clone(&tool));
+        assert!(previous.is_none(), "two tools are named `{name}`");
         self.tools.push(tool);
     }
 
@@ -228,15 +228,15 @@ impl Catalog {
         self.resources.iter().find(|resource| resource.uri() == uri)
     }
 
-    /// All resources and templates with their implementation. A cursor of `resources/list` is a
-    /// position in this list.
+    /// All resources and templates with their implementation. A cursor of `resources/list`
+    /// contains a position in this list.
     pub(crate) fn bound_resources(&self) -> &[Arc<BoundResource>] {
         &self.resources
     }
 }
 
-/// Whether common clients accept a tool name: Claude, Cursor, Copilot CLI and Codex reject the
-/// whole server for a single other name.
+/// Whether common clients accept a tool name. Claude, Cursor, Copilot CLI and Codex reject the whole
+/// server because of a single name with other characters.
 fn is_portable_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
@@ -283,12 +283,13 @@ mod tests {
             7,
             &[&Named::<1>],
         );
-        let scopes: Vec<_> = catalog.tools().map(|it| (it.definition.name, it.scope)).collect();
+        let scopes: Vec<_> =
+            catalog.tools().map(|tool| (tool.definition.name, tool.scope)).collect();
         assert_eq!(scopes, [(NAMES[0], "own"), (NAMES[1], "given")]);
     }
 
     #[test]
-    fn a_dot_stands_for_the_first_underscore_only_where_the_product_wishes() {
+    fn dotted_aliases_replace_the_first_underscore_and_are_off_by_default() {
         let catalog = empty().with((), &[&Named::<0>], &[], &[]);
         let found = |catalog: &Catalog, name| catalog.find_tool(name).map(|tool| tool.name());
         assert_eq!(found(&catalog, "notes_create_all"), Some(NAMES[0]));

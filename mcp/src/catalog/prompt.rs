@@ -88,7 +88,7 @@ pub struct PromptArgument {
 
 /// The dyn-compatible form of [`Prompt`]. Arguments were normalized with the schema of the entry.
 pub trait AnyPrompt<S>: Send + Sync {
-    /// The contract.
+    /// The definition for clients, and the properties that the engine needs.
     fn entry(&self) -> PromptEntry;
     /// Parses the arguments and runs [`Prompt::get`].
     fn get<'a>(
@@ -156,7 +156,7 @@ fn arguments(schema: &Value) -> Vec<PromptArgument> {
         .map(|(name, property)| PromptArgument {
             name: name.clone(),
             description: property.get("description").and_then(Value::as_str).map(str::to_owned),
-            required: required.is_some_and(|it| it.iter().any(|it| it == name)),
+            required: required.is_some_and(|names| names.iter().any(|required| required == name)),
         })
         .collect();
     arguments.sort_by_key(|argument| !argument.required);

@@ -60,7 +60,7 @@ pub(super) fn simplify(schema: &mut Map<String, Value>) {
         schema.entry("anyOf").or_insert(choices);
     }
     split_types(schema);
-    choose_from_texts(schema);
+    restrict_enum_to_strings(schema);
 }
 
 fn publish_parts(schema: &mut Map<String, Value>) {
@@ -203,7 +203,7 @@ fn split_types(schema: &mut Map<String, Value>) {
 
 /// Adds the type `string` to an `enum` of strings. An `enum` of other values, which most providers
 /// do not support, becomes a sentence in the description.
-fn choose_from_texts(schema: &mut Map<String, Value>) {
+fn restrict_enum_to_strings(schema: &mut Map<String, Value>) {
     let Some(Value::Array(values)) = schema.get("enum") else {
         return;
     };
@@ -253,16 +253,16 @@ fn describe_dropped(schema: &mut Map<String, Value>) {
         None => String::new(),
     };
     let default = match schema.get("default") {
-        Some(default) if is_worth_saying(default) => format!("Default: {}.", shown(default)),
+        Some(default) if is_worth_describing(default) => format!("Default: {}.", shown(default)),
         _ => String::new(),
     };
-    for said in [length, form, pattern, default] {
-        describe(schema, &said);
+    for sentence in [length, form, pattern, default] {
+        describe(schema, &sentence);
     }
 }
 
 /// Whether a default must be described: not if it is empty.
-fn is_worth_saying(default: &Value) -> bool {
+fn is_worth_describing(default: &Value) -> bool {
     match default {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_every_provider_takes_is_published() {
+    fn only_keywords_that_every_provider_supports_are_published() {
         let schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_an_enum_with_their_meaning_in_words() {
+    fn constant_alternatives_become_an_enum_with_their_descriptions() {
         let described = json!({
             "description": "What to do.",
             "oneOf": [
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_may_be_null_says_so_and_another_does_not() {
+    fn null_is_published_for_required_properties_only() {
         let schema = json!({
             "type": "object",
             "required": ["always"],

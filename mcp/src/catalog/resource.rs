@@ -161,7 +161,7 @@ pub enum ResourceKind {
 pub struct ResourcePage {
     /// The entries.
     pub entries: Vec<ResourceEntry>,
-    /// The cursor of the next page, in a format of the template's own.
+    /// The cursor of the next page, in a format that the template chooses.
     pub next: Option<String>,
 }
 

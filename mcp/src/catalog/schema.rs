@@ -87,11 +87,12 @@ pub struct HeaderParam {
     pub(crate) path: Vec<String>,
 }
 
-/// Collects the `x-mcp-header` annotations of an input schema.
+/// Collects the `x-mcp-header` annotations of an input schema. Annotations that are not reachable by
+/// `properties` alone, such as those within `items`, are ignored.
 ///
 /// # Panics
-/// If an annotation violates the rules of the protocol: the name must be a token, unique without
-/// regard to case, and on a string, integer or boolean that is reachable by `properties` alone.
+/// If an annotation violates the rules of the protocol: it must be on a string, integer or boolean,
+/// and its name must consist of letters, digits and `-` and be unique without regard to case.
 pub(crate) fn header_params(schema: &Value) -> Vec<HeaderParam> {
     let mut found = Vec::new();
     collect_header_params(schema, &mut Vec::new(), &mut found);
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize, JsonSchema)]
-    #[expect(dead_code, reason = "only the schema is looked at")]
+    #[expect(dead_code, reason = "only its schema is used")]
     struct Sample {
         /// How many.
         count: Option<u32>,
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_has_only_what_the_protocol_knows() {
+    fn a_form_has_only_keywords_that_the_protocol_allows() {
         let schema = form::<Sample>();
         assert_eq!(
             schema["properties"]["count"],

@@ -1,4 +1,4 @@
-//! Tools: the contract for the model and the implementation.
+//! Tools: their definitions for clients and their implementations.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -208,7 +208,7 @@ pub struct ToolDefinition {
 
 /// The dyn-compatible form of [`Tool`]. Arguments were normalized with the schema of the entry.
 pub trait AnyTool<S>: Send + Sync {
-    /// The contract and the schemas.
+    /// The definition for clients, and the properties that the engine needs.
     fn entry(&self) -> ToolEntry;
     /// Parses the arguments and runs [`Tool::prepare`].
     fn prepare<'a>(
@@ -228,9 +228,9 @@ pub trait AnyTool<S>: Send + Sync {
 
 impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
     fn entry(&self) -> ToolEntry {
-        let by_hand = self.input_schema();
-        let arguments = by_hand.clone().unwrap_or_else(schema::arguments::<T::Input>);
-        let input_schema = by_hand.unwrap_or_else(|| publish(arguments.clone()));
+        let custom = self.input_schema();
+        let arguments = custom.clone().unwrap_or_else(schema::arguments::<T::Input>);
+        let input_schema = custom.unwrap_or_else(|| publish(arguments.clone()));
         ToolEntry {
             scope: T::SCOPE,
             run: T::RUN,
@@ -279,27 +279,28 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
 const MAX_PROBLEM: usize = 1_000;
 
 /// Parses arguments and normalizes them with their schema.
-pub(super) fn fit_arguments(
+pub(super) fn normalize_arguments(
     name: &str,
     schema: &Value,
     arguments: &RawValue,
 ) -> Result<Value, ToolError> {
-    let misfit = |problem: &dyn fmt::Display| misfit(name, problem);
-    let mut arguments = json::unique(arguments.get().as_bytes()).map_err(|error| misfit(&error))?;
-    arguments::fit(schema, &mut arguments).map_err(|problems| misfit(&problems))?;
+    let invalid = |problem: &dyn fmt::Display| invalid_arguments(name, problem);
+    let mut arguments =
+        json::unique(arguments.get().as_bytes()).map_err(|error| invalid(&error))?;
+    arguments::normalize(schema, &mut arguments).map_err(|problems| invalid(&problems))?;
     Ok(arguments)
 }
 
-/// Converts normalized arguments. The error names the path and what is expected, so that a model
-/// can correct itself (SEP-1303).
+/// Converts normalized arguments. The error names the path and the expected value, so that a model
+/// can correct its call (SEP-1303).
 pub(super) fn read_arguments<T: DeserializeOwned>(
     name: &str,
     arguments: Value,
 ) -> Result<T, ToolError> {
-    json::from_value(arguments).map_err(|error| misfit(name, &error))
+    json::from_value(arguments).map_err(|error| invalid_arguments(name, &error))
 }
 
-fn misfit(name: &str, problem: &dyn fmt::Display) -> ToolError {
+fn invalid_arguments(name: &str, problem: &dyn fmt::Display) -> ToolError {
     let problem = problem.to_string();
     ToolError::Input(format!(
         "The arguments do not fit the input schema of `{name}`: {}. Correct them and try again.",

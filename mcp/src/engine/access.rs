@@ -24,7 +24,7 @@ impl Inner {
     pub(super) fn access(&self, caller: &Caller) -> Access {
         let watched = self.settings.access.as_ref().map(|check| {
             let mut changes = check.changes();
-            // It may have ended since the token was checked: check at the first wait.
+            // Access may have ended since the token was checked: check at the first wait.
             changes.mark_changed();
             WatchedAccess { check: Arc::clone(check), changes, caller: caller.clone() }
         });
@@ -104,16 +104,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_revocation_ends_what_was_opened_under_its_grant_only() {
+    async fn a_revocation_ends_the_access_of_its_grant_only() {
         let revoked =
             Arc::new(Revoked { grants: Mutex::default(), changes: watch::Sender::new(0) });
         let [mut hers, mut his] = ["hers", "his"].map(|grant| revoked.open(grant));
         assert!(!has_ended(&mut hers).await);
         revoked.revoke("hers");
         assert!(has_ended(&mut hers).await);
-        assert!(has_ended(&mut hers).await, "it stays ended");
+        assert!(has_ended(&mut hers).await, "access stays ended");
         assert!(!has_ended(&mut his).await);
         let mut late = revoked.open("hers");
-        assert!(has_ended(&mut late).await, "also what was opened a moment too late");
+        assert!(
+            has_ended(&mut late).await,
+            "access that is watched only after the revocation has ended, too"
+        );
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn dispatch(
     let accepted = headers::accepted(headers);
     if !accepted.json && !accepted.events {
         let error = RpcError::invalid_request(
-            "send `Accept: application/json, text/event-stream`: answers come as one or the other",
+            "send `Accept: application/json, text/event-stream`: responses have one of these types",
         );
         return Reply::error(StatusCode::NOT_ACCEPTABLE, None, &error);
     }
@@ -53,7 +53,7 @@ async fn batch(
                 return Reply::bad_request(malformed.id.as_ref(), &malformed.error);
             }
             Ok(message) if claims_modern(&message) => {
-                let error = RpcError::invalid_request("2026-07-28 has no batches");
+                let error = RpcError::invalid_request("protocol version 2026-07-28 has no batches");
                 return Reply::bad_request(None, &error);
             }
             Ok(message) => messages.push(message),

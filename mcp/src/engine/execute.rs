@@ -254,9 +254,9 @@ impl Inner {
                 Err(Failure::MissingScope(scope)) => {
                     JobOutcome::Error(RpcError::missing_scope(scope))
                 }
-                Err(Failure::InputRequired(_)) => {
-                    JobOutcome::failed("a child job asked the client")
-                }
+                Err(Failure::InputRequired(_)) => JobOutcome::failed(
+                    "a child job asked the client a question, which child jobs cannot do",
+                ),
             };
             call.child_ended(key, outcome);
         }
@@ -354,7 +354,7 @@ pub(super) fn tool_failed(
         ToolError::MissingScope(scope) => return Err(Failure::MissingScope(scope)),
         ToolError::Rpc(error) => return Err(error.into()),
         ToolError::Internal(source) => {
-            tracing::error!(tool = name, error = %source, "Tool `{name}` failed");
+            tracing::error!(tool = name, error = %source, "A tool failed with an internal error");
             return Ok(CallToolResult::fault(internal_failure_text(name)));
         }
         ToolError::Children(_) | ToolError::Superseded(_) => {
@@ -366,7 +366,7 @@ pub(super) fn tool_failed(
 
 /// The message for the model when the cause of a failure belongs in the log only.
 pub(super) fn internal_failure_text(name: &str) -> String {
-    format!("`{name}` failed for a reason on our side. Please try again.")
+    format!("`{name}` failed because of an error of the server. Please try again.")
 }
 
 /// Converts a result to the outcome of a job.
@@ -385,7 +385,7 @@ pub(super) async fn bounded<T>(
 ) -> Result<T, ToolError> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
         let seconds = limit.as_secs();
-        tracing::error!(seconds, "Stopped a call after its timeout of {seconds} s");
+        tracing::error!(seconds, "A call reached its timeout and was stopped");
         Err(ToolError::Unavailable(format!(
             "This took longer than {seconds} seconds and was stopped. Ask for less at once, or try \
              again."
@@ -415,7 +415,7 @@ fn refuse(error: ToolError, call: &Call) -> Failure {
         ToolError::MissingScope(scope) => Failure::MissingScope(scope),
         ToolError::Rpc(error) => error.into(),
         ToolError::Internal(source) => {
-            tracing::error!(error = %source, "A resource or prompt failed");
+            tracing::error!(error = %source, "A resource or prompt failed with an internal error");
             RpcError::internal().into()
         }
         ToolError::Children(_) | ToolError::Superseded(_) => RpcError::internal().into(),
@@ -431,7 +431,7 @@ fn missing_capability(capability: crate::Capability) -> RpcError {
     .with_data(data)
 }
 
-/// Removes what the revision does not have from a result.
+/// Removes the fields and content types that the revision does not have from a result.
 pub(super) fn result_for(mut result: CallToolResult, version: ProtocolVersion) -> CallToolResult {
     if version < ProtocolVersion::V2025_06_18 {
         result.structured_content = None;

@@ -23,7 +23,7 @@ use crate::{
 
 /// How long a call may run before its response becomes a stream, so that proxies and clients see
 /// activity.
-pub(super) const QUICK: Duration = Duration::from_secs(2);
+pub(super) const STREAM_AFTER: Duration = Duration::from_secs(2);
 
 /// The settings of an engine.
 #[derive(Clone)]
@@ -129,7 +129,7 @@ impl Inner {
         }
     }
 
-    /// Whether the stores may hold this many more bytes for the caller.
+    /// Reserves storage for the caller. `false`: this would exceed the caller's storage quota.
     pub(super) async fn reserve_storage(&self, caller: &Caller, bytes: usize) -> bool {
         match &self.settings.rate_limiter {
             Some(limiter) => limiter.reserve_storage(caller, bytes).await,

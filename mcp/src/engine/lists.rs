@@ -187,7 +187,7 @@ pub(super) fn read_cursor(cursor: &str) -> Result<(usize, Option<String>), RpcEr
 }
 
 pub(super) fn bad_cursor() -> RpcError {
-    RpcError::invalid_params("`cursor` is not one that this server gave; list from the start")
+    RpcError::invalid_params("`cursor` is invalid; list again without a cursor")
 }
 
 #[cfg(test)]
@@ -214,13 +214,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_reads_back(position: usize, inner: Option<String>) {
+        fn a_cursor_round_trips(position: usize, inner: Option<String>) {
             let cursor = write_cursor(position, inner.as_deref());
             prop_assert_eq!(read_cursor(&cursor), Ok((position, inner)));
         }
 
         #[test]
-        fn no_text_makes_a_page_panic(cursor: String) {
+        fn an_arbitrary_cursor_does_not_panic(cursor: String) {
             drop(page(&[1, 2, 3], Some(&cursor), 2));
         }
     }

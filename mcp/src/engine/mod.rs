@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::inner::Settings;
 use self::{
-    inner::{Inner, QUICK, hashed},
+    inner::{Inner, STREAM_AFTER, hashed},
     replies::ACCESS_ENDED,
 };
 use crate::{

@@ -224,10 +224,10 @@ pub(super) fn read_params<'a, T: Deserialize<'a>>(
 /// Returns the arguments, or `{}` if they are absent. Accepts an object encoded as a JSON string,
 /// as some clients send it.
 fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> {
-    let none = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
+    let empty = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
     let is_object = |value: &RawValue| value.get().starts_with('{');
     let Some(sent) = arguments.filter(|value| value.get() != r#""""#) else {
-        return Ok(none());
+        return Ok(empty());
     };
     if is_object(sent) {
         return Ok(sent.to_owned());
@@ -358,7 +358,7 @@ impl Operation {
     /// operations that only read, and tools with the hint `readOnlyHint` or `idempotentHint`.
     pub(super) fn is_repeatable(&self, engine: &Inner) -> bool {
         match self {
-            // Before the job exists nothing has been done, and then the job is not run here.
+            // Until the job exists the call has no effect, and after that a worker runs the job.
             Self::CallTool { .. } if engine.job_tool(self).is_some() => true,
             Self::CallTool { tool, .. } => {
                 let annotations = tool.entry.definition.annotations;
@@ -444,7 +444,7 @@ fn prepare_completion(
     match kind {
         ReferenceKind::Prompt => {
             let prompt = find_prompt(engine, &name.ok_or_else(|| lacks("name"))?)?;
-            let given = params.context.map(|it| it.arguments).unwrap_or_default();
+            let given = params.context.map(|context| context.arguments).unwrap_or_default();
             Ok(Operation::CompletePrompt { prompt, argument, given })
         }
         ReferenceKind::Resource => {

@@ -63,11 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_person_has_slots_of_their_own_and_gets_them_back() {
+    fn each_user_has_separate_slots_which_are_released_on_drop() {
         let slots = Slots::new(2);
         let [ada, bob] = ["ada", "bob"].map(UserId::new);
-        let first = slots.take(&ada).expect("free");
-        let second = slots.take(&ada).expect("free");
+        let first = slots.take(&ada).expect("a slot is free");
+        let second = slots.take(&ada).expect("a slot is free");
         assert!(slots.take(&ada).is_none());
         assert!(slots.take(&bob).is_some());
         drop(first);

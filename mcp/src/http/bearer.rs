@@ -20,7 +20,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
     let value = value.trim();
     let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
     let token = token.trim();
-    // Credentials of another scheme, or a variable that was empty: the client has no token yet.
+    // Credentials of another scheme, or an empty token: the client has no token yet.
     if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
         return Err(TokenProblem::Missing);
     }
@@ -127,7 +127,7 @@ impl Challenge {
 }
 
 /// Formats `Bearer name="value", …`. A value with a quote, a backslash or a character outside
-/// printable ASCII is omitted, to prevent header injection; our own values have none.
+/// printable ASCII is omitted, to prevent header injection; the server's own values contain none.
 fn challenge_header(parameters: &[(&str, &str)]) -> HeaderValue {
     let mut text = String::from("Bearer");
     let mut separator = " ";

@@ -73,11 +73,11 @@ impl fmt::Debug for ResponseBody {
 /// Why the body of a request could not be read.
 #[derive(Debug)]
 pub(super) enum BodyError {
-    /// It is larger than the limit.
+    /// The body is larger than the limit.
     TooLarge,
-    /// It was not complete in time.
+    /// The body was not complete in time.
     TooSlow,
-    /// The client disconnected, or its encoding is malformed.
+    /// The client disconnected, or the encoding of the body is malformed.
     Incomplete,
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn read<B: Body>(
     timeout: Duration,
 ) -> Result<Bytes, BodyError> {
     let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: usize| length > max) {
         return Err(BodyError::TooLarge);
     }

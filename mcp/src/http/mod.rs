@@ -1,7 +1,7 @@
 //! The HTTP edge of an MCP server, independent of a web framework: on the types of the crate `http`.
 //!
-//! [`Endpoint`] is a complete endpoint. The other items are its parts, for servers that put checks
-//! of their own between them.
+//! [`Endpoint`] is a complete endpoint. The other items are its parts, for servers that add their
+//! own checks between them.
 
 mod bearer;
 mod body;

@@ -1,8 +1,8 @@
 //! Protection against DNS rebinding and cross-site requests.
 //!
 //! A page in a browser can send requests to a server on loopback, and by pointing its own domain at
-//! our address (DNS rebinding) it can read the responses. Its `Host` and `Origin` headers reveal
-//! it.
+//! the address of the server (DNS rebinding) it can read the responses. Such requests are recognized
+//! by their `Host` and `Origin` headers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -99,7 +99,7 @@ pub enum ForeignRequest {
     Origin,
 }
 
-/// A text is not an origin, such as `https://example.com`.
+/// The error of a text that is not an origin. `https://example.com` is an example of an origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an origin")]
 pub struct NotAnOrigin(String);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn in_public_only_the_public_name_is_accepted() {
+    fn a_public_server_accepts_only_its_public_name() {
         let public = "https://notes.example";
         for (host, expected) in [
             ("notes.example", Ok(false)),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_must_be_our_own_or_allowed() {
+    fn an_origin_must_be_that_of_the_server_or_allowed() {
         let public = "https://notes.example";
         for (origin, expected) in [
             ("https://notes.example", Ok(true)),
@@ -257,12 +257,12 @@ mod tests {
     #[test]
     fn missing_hosts_and_duplicated_headers_are_rejected() {
         let public = "http://localhost:8080";
-        let ours = "localhost:8080";
+        let own = "localhost:8080";
         assert_eq!(check(public, &[], &[]), Err("host"));
-        assert_eq!(check(public, &[ours, ours], &[]), Err("two hosts"));
-        assert_eq!(check(public, &[ours, "evil.example"], &[]), Err("two hosts"));
+        assert_eq!(check(public, &[own, own], &[]), Err("two hosts"));
+        assert_eq!(check(public, &[own, "evil.example"], &[]), Err("two hosts"));
         let origin = "http://localhost:8080";
-        assert_eq!(check(public, &[ours], &[origin, origin]), Err("origin"));
+        assert_eq!(check(public, &[own], &[origin, origin]), Err("origin"));
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         headers.insert(header::HOST, "localhost:8080".parse().unwrap());
         let evil = Uri::from_static("http://evil.example/mcp");
         assert!(policy.check(&evil, &headers, Some(LOCAL_PORT)).is_err());
-        let ours = Uri::from_static("http://localhost:8080/mcp");
-        assert!(policy.check(&ours, &headers, Some(LOCAL_PORT)).is_ok());
+        let own = Uri::from_static("http://localhost:8080/mcp");
+        assert!(policy.check(&own, &headers, Some(LOCAL_PORT)).is_ok());
     }
 }

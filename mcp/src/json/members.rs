@@ -203,13 +203,13 @@ mod tests {
         RawValue::from_string(text.to_owned()).unwrap()
     }
 
-    /// More members than are remembered.
+    /// More members than [`MAX_MEMBERS`].
     fn many() -> String {
         (0..=MAX_MEMBERS).fold(String::new(), |many, n| many + &format!(r#""{n}":1,"#))
     }
 
     #[test]
-    fn members_read_as_their_text_does() {
+    fn members_are_read_like_their_text() {
         let many = many();
         for text in [
             r#"{"firstName":"a"}"#,

@@ -45,7 +45,7 @@ impl JsonError {
 
     fn new(path: Option<String>, error: &serde_json::Error, text: &[u8]) -> Self {
         let syntax = !error.is_data();
-        let problem = if syntax && let Some(half) = half_surrogate(text) {
+        let problem = if syntax && let Some(half) = unpaired_surrogate(text) {
             format!(
                 "U+{half:04X} is half of a surrogate pair, not a character; send both halves, or \
                  leave it out"
@@ -110,8 +110,8 @@ fn located<'de, R: serde_json::de::Read<'de>, T: Deserialize<'de>>(
     Ok(read)
 }
 
-/// Finds the first escape `\uD800` to `\uDFFF` that is not part of a surrogate pair.
-fn half_surrogate(text: &[u8]) -> Option<u16> {
+/// Finds the first unpaired surrogate: an escape `\uD800` to `\uDFFF` that is not part of a pair.
+fn unpaired_surrogate(text: &[u8]) -> Option<u16> {
     const ESCAPE: usize = r"\u0000".len();
     let unit = |at: usize| {
         let escape = text.get(at..at + ESCAPE)?;
@@ -139,7 +139,7 @@ pub(crate) fn optional_integer<'de, D: Deserializer<'de>>(
     let number = Option::<serde_json::Number>::deserialize(deserializer)?;
     number
         .map(|number| {
-            whole(&number).and_then(|it| it.as_u64()).ok_or_else(|| {
+            whole(&number).and_then(|whole| whole.as_u64()).ok_or_else(|| {
                 serde::de::Error::custom(format_args!("{number} is not an integer of at least 0"))
             })
         })
@@ -199,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_well_formed_reads_as_usual() {
+    fn well_formed_json_is_parsed() {
         let text = r#"{"text":"t","raw":[1, {}],"inner":{"flag":true},"list":[{"flag":false}],
             "map":{"a":{"flag":true}},"kind":{"named":{"inner":{"flag":true}}},"any":[[1]]}"#;
         let read: Outer<'_> = from_str(text).unwrap();
-        assert!(matches!(read.text, Cow::Borrowed("t")), "nothing is copied");
+        assert!(matches!(read.text, Cow::Borrowed("t")), "the text is borrowed");
         assert_eq!(read.raw.unwrap().get(), "[1, {}]");
         assert_eq!(read.inner, Some(Inner { flag: true }));
         assert_eq!((read.list.len(), read.map.len()), (1, 1));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_object_at_any_depth() {
+    fn an_array_is_rejected_in_place_of_an_object_at_any_depth() {
         for (value, path) in [
             (json!(["t", null, null]), None),
             (json!({"text": "t", "inner": [true]}), Some("inner")),
@@ -226,18 +226,21 @@ mod tests {
         ] {
             let text = value.to_string();
             let error = from_str::<Outer<'_>>(&text).unwrap_err();
-            let place = path.map_or_else(String::new, |it| format!("`{it}`: "));
+            let place = path.map_or_else(String::new, |path| format!("`{path}`: "));
             let expected = format!("{place}invalid type: sequence, expected an object");
             assert_eq!(error.to_string(), expected, "{text}");
             assert!(error.is_data());
             assert_eq!(from_slice::<Outer<'_>>(text.as_bytes()).unwrap_err(), error);
         }
         assert!(from_value::<Inner>(json!([true])).is_err());
-        assert!(serde_json::from_value::<Inner>(json!([true])).is_ok(), "what serde does alone");
+        assert!(
+            serde_json::from_value::<Inner>(json!([true])).is_ok(),
+            "serde alone accepts an array"
+        );
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_named() {
+    fn the_error_names_an_unpaired_surrogate() {
         for (text, half) in [
             (r#"{"text": "\ud83d"}"#, "D83D"),
             (r#"{"text": "a\uDE00b"}"#, "DE00"),

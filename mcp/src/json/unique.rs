@@ -21,7 +21,7 @@ pub fn unique(bytes: &[u8]) -> Result<Value, JsonError> {
 pub fn unique_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     match unique(bytes)? {
         Value::Object(object) => Ok(object),
-        _ => Err(JsonError::data("it is not an object")),
+        _ => Err(JsonError::data("expected an object")),
     }
 }
 
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
             if object.contains_key(&key) {
                 return Err(de::Error::custom(format_args!(
-                    "the key `{}` is there twice",
+                    "the key `{}` occurs twice",
                     shorten(&key)
                 )));
             }
@@ -98,14 +98,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_read_as_usual() {
+    fn a_value_without_duplicate_keys_is_parsed() {
         let text = br#"{"a": [1, -2, 1.5, true, null, "x"], "b": {"a": {}}}"#;
         let expected: Value = serde_json::from_slice(text).unwrap();
         assert_eq!(unique(text), Ok(expected));
     }
 
     #[test]
-    fn anything_unusual_is_refused() {
+    fn duplicate_keys_and_malformed_json_are_rejected() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
         for bad in [
             &b""[..],
@@ -120,6 +120,6 @@ mod tests {
             assert!(unique(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
         let error = unique(br#"{"b": {"a": 1, "a": 2}}"#).unwrap_err().to_string();
-        assert_eq!(error, "`b`: the key `a` is there twice");
+        assert_eq!(error, "`b`: the key `a` occurs twice");
     }
 }

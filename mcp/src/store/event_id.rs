@@ -25,7 +25,7 @@ impl EventId {
         let stream = StreamId::parse(stream)?;
         // Exactly one spelling per id: no sign, no leading zero.
         let number: EventNumber =
-            number.parse().ok().filter(|it: &u64| it.to_string() == number)?;
+            number.parse().ok().filter(|parsed: &u64| parsed.to_string() == number)?;
         Some(Self { stream, number })
     }
 }
@@ -54,7 +54,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_id_reads_back(number: u64, standalone: bool) {
+        fn an_event_id_round_trips(number: u64, standalone: bool) {
             let stream =
                 if standalone { StreamId::standalone() } else { StreamId::random() };
             let id = EventId { stream, number };
@@ -62,7 +62,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_one_event_id_or_none(text: String) {
+        fn a_parsed_event_id_displays_as_the_same_text(text: String) {
             if let Some(id) = EventId::parse(&text) {
                 prop_assert_eq!(id.to_string(), text);
             }

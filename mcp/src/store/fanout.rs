@@ -1,7 +1,7 @@
 //! Distributes signals to the subscribers of one process.
 //!
-//! The in-process bus consists of nothing else; a bus between processes uses this to distribute
-//! what its one connection receives.
+//! The in-memory bus consists only of this; the Redis bus uses it to distribute the signals that its
+//! connection receives.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use super::{Signal, Topic};
 /// with subscribers allocates a buffer of this size, and each open stream has a topic.
 const BACKLOG: usize = 32;
 
-type Topics = Mutex<HashMap<Topic, broadcast::Sender<Heard>>>;
+type Topics = Mutex<HashMap<Topic, broadcast::Sender<SharedSignal>>>;
 
 /// A signal shared by all subscribers of this process. `None`: signals were lost.
-type Heard = Option<Arc<Signal>>;
+type SharedSignal = Option<Arc<Signal>>;
 
 /// Signals by topic. Cheap to clone. A topic without subscribers uses no memory.
 #[derive(Clone, Default)]
@@ -61,7 +61,7 @@ impl Fanout {
 /// Receives the signals of one topic, from the moment of subscription.
 pub struct Subscription {
     /// `None` only during drop.
-    receiver: Option<broadcast::Receiver<Heard>>,
+    receiver: Option<broadcast::Receiver<SharedSignal>>,
     topic: Topic,
     topics: Arc<Topics>,
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_subscriber_is_told_that_it_missed_something() {
+    async fn a_slow_subscriber_receives_missed() {
         let fanout = Fanout::default();
         let mut slow = fanout.subscribe(Topic::Everyone);
         for _ in 0..=BACKLOG {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_topic_without_subscribers_is_forgotten() {
+    async fn a_topic_without_subscribers_is_removed() {
         let fanout = Fanout::default();
         let first = fanout.subscribe(Topic::Everyone);
         let second = fanout.subscribe(Topic::Everyone);

@@ -38,7 +38,7 @@ pub struct Session {
     pub began: Option<i64>,
 }
 
-/// What is known of a session that was deleted.
+/// The data of a deleted session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeletedSession {
     /// [`Session::began`]. `None` also if the record is of a format that this version cannot read.

@@ -105,7 +105,7 @@ async fn a_drain_ends_the_wait_at_once_and_says_where_the_result_will_be() {
     let result = result.await.unwrap();
     assert_eq!(result[0]["error"]["code"], -32603, "{result:#?}");
     let advice = result[0]["error"]["message"].as_str().unwrap();
-    assert!(advice.contains("ask for `tasks/result` again"), "{advice}");
+    assert!(advice.contains("request `tasks/result` again"), "{advice}");
     cluster.gate("inline").step();
     assert_eq!(inline.await.unwrap()[0]["result"]["content"][0]["text"], "passed 1 times");
     cluster.ended(0).await;

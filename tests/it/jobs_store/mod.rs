@@ -74,7 +74,7 @@ async fn enqueue(app: &App, job: NewJob) -> JobId {
 }
 
 fn claims(max: u32) -> Claim<'static> {
-    Claim { worker: "a worker", max, lease: LEASE, newcomers_only: None }
+    Claim { worker: "a worker", max, lease: LEASE, excluded_owners: None }
 }
 
 async fn claim(app: &App, max: u32) -> Vec<Claimed> {

@@ -36,8 +36,8 @@ async fn everything(world: &World, app: &App, ada: &UserId) {
     let mut ends = Vec::new();
     for round in 0..20 {
         let busy = [ada.as_str().to_owned()];
-        let newcomers_only = (round % 2 == 1).then_some(&busy[..]);
-        let what = Claim { newcomers_only, ..claims(16) };
+        let excluded_owners = (round % 2 == 1).then_some(&busy[..]);
+        let what = Claim { excluded_owners, ..claims(16) };
         for claimed in jobs::claim(app.jobs(), &mut turn, what).await.unwrap() {
             let children = children(&claimed, &["one"]);
             let end = match ends.len() % 5 {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use entity::jobs::{Entity, Model, Status};
 use futures_util::future::join_all;
-use jobs::{CheckpointError, KEPT, QUESTION_PATIENCE, Total};
+use jobs::{CheckpointError, QUESTION_TIMEOUT, RESULT_TTL, Total};
 use mcp::{Signal, job::NotEnqueued};
 use oauth::{account, audit::RequestInfo};
 use sea_orm::{EntityTrait as _, IntoActiveModel as _};
@@ -27,7 +27,7 @@ on_both!(
     a_parent_goes_on_when_its_last_child_has_ended,
     a_child_that_is_lost_ends_for_its_parent_too,
     ten_thousand_jobs_of_one_person_do_not_keep_out_another,
-    places_can_be_kept_for_newcomers,
+    slots_can_be_reserved_for_idle_owners,
     processes_that_race_keep_to_the_quota_of_jobs,
     processes_that_race_keep_to_the_quota_of_arguments,
     only_tools_that_run_as_jobs_are_counted_by_name,
@@ -47,7 +47,7 @@ async fn a_job_is_found_by_its_owner_alone_and_made_once(world: World) {
     let job = jobs::enqueue(app.jobs(), new.clone()).await.unwrap();
     assert!(world.published().contains(&Signal::JobQueued));
     assert_eq!(job.status, JobStatus::Queued);
-    assert_eq!(job.ttl, KEPT);
+    assert_eq!(job.ttl, RESULT_TTL);
 
     let other = world.another().await;
     let found = get(&other, &ada, &job.id).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_question_that_nobody_answers_ends_a_job(world: World) {
     let id = enqueue(app, new_job(&ada)).await;
     let claimed = claim_one(app).await;
     assert!(settle(app, &claimed.lease, End::InputRequired(questions(&["a"]))).await);
-    world.clock.advance(QUESTION_PATIENCE.saturating_sub(Duration::from_secs(1)));
+    world.clock.advance(QUESTION_TIMEOUT.saturating_sub(Duration::from_secs(1)));
     assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 0);
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 1);
@@ -308,12 +308,12 @@ async fn ten_thousand_jobs_of_one_person_do_not_keep_out_another(world: World) {
     assert_eq!(shared.iter().filter(|it| it.lease.owner == bob.as_str()).count(), 4);
 }
 
-async fn places_can_be_kept_for_newcomers(world: World) {
+async fn slots_can_be_reserved_for_idle_owners(world: World) {
     let (app, ada) = (&world.app, user("ada"));
     let like = enqueue(app, new_job(&ada)).await;
     copies(app, &like, 20).await;
     let busy = [ada.as_str().to_owned()];
-    let kept = Claim { newcomers_only: Some(&busy), ..claims(4) };
+    let kept = Claim { excluded_owners: Some(&busy), ..claims(4) };
     let mut turn = Turn::default();
     assert!(jobs::claim(app.jobs(), &mut turn, kept).await.unwrap().is_empty());
     let like = enqueue(app, new_job(&user("bob"))).await;

@@ -118,7 +118,7 @@ async fn open(stage: &mut Stage) -> Opened {
 }
 
 async fn claim(stage: &Stage) -> Option<Lease> {
-    let what = Claim { worker: "a worker", max: 1, lease: LEASE, newcomers_only: None };
+    let what = Claim { worker: "a worker", max: 1, lease: LEASE, excluded_owners: None };
     let claimed =
         jobs::claim(stage.cluster.app().jobs(), &mut Turn::default(), what).await.unwrap();
     claimed.into_iter().next().map(|it| it.lease)

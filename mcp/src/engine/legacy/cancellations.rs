@@ -38,7 +38,7 @@ pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
         loop {
             let received = tokio::select! {
                 received = subscription.recv() => received,
-                () = gone(&engine) => return,
+                () = engine_dropped(&engine) => return,
             };
             let Some(engine) = engine.upgrade() else {
                 return;
@@ -54,7 +54,7 @@ pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
 }
 
 /// Completes within 5 s after the last clone of the engine is dropped.
-async fn gone(engine: &Weak<Inner>) {
+async fn engine_dropped(engine: &Weak<Inner>) {
     const CHECK: Duration = Duration::from_secs(5);
     while engine.strong_count() > 0 {
         tokio::time::sleep(CHECK).await;

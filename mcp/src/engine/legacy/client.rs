@@ -105,7 +105,7 @@ pub(super) async fn response(
     let length = sent.get().len();
     if length > MAX_ANSWER_BYTES {
         let error = RpcError::invalid_request(format!(
-            "the answer has {length} bytes, of at most {MAX_ANSWER_BYTES}"
+            "the answer has {length} bytes; the maximum is {MAX_ANSWER_BYTES}"
         ));
         return Reply::bad_request(None, &error);
     }

@@ -76,7 +76,7 @@ impl JobRequest {
             Some(job) if self.signals.is_none() && !matches!(job.origin, Origin::Stream { .. }) => {
                 let topic = Topic::Job(self.job.clone());
                 self.signals = Some(engine.stores.bus.subscribe(topic).await?);
-                // It may have ended before the subscription.
+                // The job may have ended before the subscription.
                 tasks::legacy::sync_request(engine, user, &self.writer, &self.job).await?;
             }
             _ => {}

@@ -76,7 +76,7 @@ pub(super) async fn initialize(
     let declared = params.capabilities.map_or(0, |sent| sent.get().len());
     if declared > MAX_CAPABILITIES_BYTES {
         let error = RpcError::invalid_params(format!(
-            "`capabilities` has {declared} bytes, of at most {MAX_CAPABILITIES_BYTES}: declare less"
+            "`capabilities` has {declared} bytes; the maximum is {MAX_CAPABILITIES_BYTES}"
         ));
         return Reply::error(StatusCode::OK, Some(&request.id), &error).with_about(about);
     }
@@ -138,8 +138,8 @@ fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
         for session in evicted {
             if let Err(error) = streams::end(&engine, &user, session).await {
                 tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "Could not end a displaced session; it will expire: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not end an evicted session; it expires"
                 );
             }
         }
@@ -199,7 +199,7 @@ pub(super) async fn batch(
     let quota = active.quota;
     if active.session.version != ProtocolVersion::V2025_03_26 {
         let error = RpcError::invalid_request(format!(
-            "batches exist in 2025-03-26 only, and this session speaks {}",
+            "batches exist only in protocol version 2025-03-26; this session uses {}",
             active.session.version
         ));
         return Reply::bad_request(None, &error).with_about(about);

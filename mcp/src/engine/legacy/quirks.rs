@@ -33,8 +33,8 @@ pub(super) struct StreamQuirks {
 const NO_EMPTY_EVENTS: [&str; 2] = ["claude-ai", "anthropic"];
 
 /// Lower-case names of clients that resume only their standalone stream: Visual Studio Code and its
-/// builds. They log a warning for an event with empty data on the stream of a call, where it is of
-/// no use to them.
+/// builds. They log a warning for an event with empty data on the stream of a call, which they
+/// do not need there.
 const STANDALONE_ONLY: [&str; 3] = ["visual studio code", "code - oss", "vscodium"];
 
 impl StreamQuirks {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_gets_empty_events_only_where_it_can_take_them() {
+    fn a_client_receives_empty_events_only_where_it_supports_them() {
         let new = ProtocolVersion::V2025_11_25;
         for name in ["claude-code", "mcp-inspector", "", "Anthropically", "claude-ai-copy"] {
             assert_eq!(quirks(new, name), StreamQuirks::STANDARD, "{name}");

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     caller::Caller,
     engine::{
-        Inner, QUICK,
+        Inner, STREAM_AFTER,
         request::{
             Method, Operation, RequestedOperation, progress_token, read_params, resource_not_found,
             task_request,
@@ -49,9 +49,9 @@ struct Empty {}
 
 /// A request after its checks.
 enum Prepared {
-    /// It is answered.
+    /// The response is known.
     Answered { answer: Vec<u8>, error: Option<i64> },
-    /// It must be run, within this trace span.
+    /// The operation must be run, within this trace span.
     Run(Arc<RequestedOperation>, Span),
     /// The job answers it when it has ended.
     Await(JobId),
@@ -70,8 +70,8 @@ pub(super) async fn answer(
     let mut prepared = Vec::new();
     for request in requests {
         let id = Some(&request.id);
-        let one = match prepare(engine, &caller, &active, &request, &mut about).await {
-            Ok(one) => one,
+        let checked = match prepare(engine, &caller, &active, &request, &mut about).await {
+            Ok(prepared) => prepared,
             Err(PrepareError::Rpc(error)) => Prepared::Answered {
                 answer: rpc::encode_error(id, &error),
                 error: Some(error.code),
@@ -83,7 +83,7 @@ pub(super) async fn answer(
                 return Reply::store_unavailable(id, &error).with_about(about);
             }
         };
-        prepared.push((request.id, one));
+        prepared.push((request.id, checked));
     }
     if !accepted.events {
         // Questions to the client require an event stream.
@@ -156,7 +156,7 @@ async fn start(
     }
 }
 
-/// What it takes to turn a response into a reply.
+/// The context in which a response is converted to a reply.
 struct ReplyContext<'a> {
     accepted: headers::Accepted,
     batch: bool,
@@ -171,7 +171,7 @@ impl ReplyContext<'_> {
         response: &Arc<LegacyResponse>,
         mut mode: tokio::sync::oneshot::Receiver<ResponseMode>,
     ) -> Reply {
-        let timeout = if self.accepted.json { QUICK } else { Duration::ZERO };
+        let timeout = if self.accepted.json { STREAM_AFTER } else { Duration::ZERO };
         let decided = match tokio::time::timeout(timeout, &mut mode).await {
             Ok(decided) => decided,
             Err(_elapsed) => {
@@ -189,7 +189,7 @@ impl ReplyContext<'_> {
                 mode.await
             }
         };
-        let follow = |after| {
+        let start_reader = |after| {
             StreamReader::start(engine, response.key.clone(), self.session, self.caller, after)
         };
         match decided {
@@ -209,7 +209,7 @@ impl ReplyContext<'_> {
             }
             // The call runs: retry, because an error would mean that nothing was done.
             Ok(ResponseMode::Stream { listening }) => {
-                match retry_for(WRITE_TIMEOUT, || follow(0)).await {
+                match retry_for(WRITE_TIMEOUT, || start_reader(0)).await {
                     Ok(reader) => {
                         if listening.send(()).is_err() {
                             tracing::debug!("The call continued before its reader was subscribed");
@@ -297,7 +297,7 @@ async fn prepare(
         }
         let progress_token = progress_token(&request.params);
         let task = match method {
-            Method::CallTool => wanted_task(engine, version, &operation, request)?,
+            Method::CallTool => requested_task(engine, version, &operation, request)?,
             _ => None,
         };
         let target = about.target.as_deref();
@@ -326,8 +326,8 @@ async fn prepare(
             let uri = subscription_uri(engine, caller, version, request)?;
             if !sessions.subscribe(&active.id, &uri).await? {
                 return Err(RpcError::invalid_request(format!(
-                    "a session follows at most {MAX_SUBSCRIPTIONS} resources, with URIs of \
-                     {MAX_SUBSCRIPTION_BYTES} bytes together; unsubscribe from some first"
+                    "a session can subscribe to at most {MAX_SUBSCRIPTIONS} resources, with URIs of at \
+                     most {MAX_SUBSCRIPTION_BYTES} bytes in total; unsubscribe from some first"
                 ))
                 .into());
             }
@@ -338,7 +338,7 @@ async fn prepare(
             sessions.unsubscribe(&active.id, &uri).await?;
         }
         "initialize" => {
-            let error = "`initialize` stands alone, never in a batch";
+            let error = "`initialize` must not be part of a batch";
             return Err(RpcError::invalid_request(error).into());
         }
         method => return Err(RpcError::method_not_found(method).into()),
@@ -348,7 +348,7 @@ async fn prepare(
 
 /// Reads the parameter `task` of a call and checks it against the tool (2025-11-25,
 /// basic/utilities/tasks, "Tool-Level Negotiation"). Other revisions ignore `task`.
-fn wanted_task(
+fn requested_task(
     engine: &Inner,
     version: ProtocolVersion,
     operation: &Operation,
@@ -442,23 +442,23 @@ async fn await_job(
 
 /// Waits until a task has ended, at most until the access token expires or the instance shuts down.
 async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Result<Job, RpcError> {
-    let lasts = engine.until_expiry(caller);
-    let Ok(waiting) = JobWait::begin(engine, &caller.user, id, lasts, false).await else {
+    let until_expiry = engine.until_expiry(caller);
+    let Ok(waiting) = JobWait::begin(engine, &caller.user, id, until_expiry, false).await else {
         return Err(RpcError::unavailable());
     };
     match waiting.wait_for_end().await {
         Ok(ended) => ended.ok_or_else(RpcError::internal),
         // An error, since the client would take a result for that of the task.
         Err(why) => {
-            let text = format!("{why} The task goes on: ask for `tasks/result` again.");
+            let text = format!("{why} The task continues: request `tasks/result` again.");
             Err(RpcError::new(codes::INTERNAL_ERROR, text))
         }
     }
 }
 
 impl From<TaskError> for PrepareError {
-    fn from(refusal: TaskError) -> Self {
-        match refusal {
+    fn from(error: TaskError) -> Self {
+        match error {
             TaskError::Rpc(error) => Self::Rpc(error),
             TaskError::Scope(scope) => Self::Scope(scope),
             TaskError::Unavailable(error) => Self::Unavailable(error),
@@ -483,7 +483,7 @@ fn subscription_uri(
     }
     let Params { uri } = read_params(&request.method, &request.params)?;
     if uri.len() > MAX_URI_BYTES {
-        let error = format!("`uri` has {} bytes, of at most {MAX_URI_BYTES}", uri.len());
+        let error = format!("`uri` has {} bytes; the maximum is {MAX_URI_BYTES}", uri.len());
         return Err(RpcError::invalid_params(error).into());
     }
     let (resource, _) =

@@ -27,8 +27,8 @@ use crate::{
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},
 };
 
-/// How many losses of its instance a call may have before it fails: the call itself may be the
-/// cause.
+/// How often a call may be lost with its instance and run again; the next time it fails, because the
+/// call itself may be the cause.
 const MAX_LOSSES: u64 = 3;
 
 /// The page size when reading events to find the last progress.
@@ -119,7 +119,7 @@ async fn run(
         ))),
         // Another version of this server received the call, and this one does not have its tool.
         None => Some(RpcError::invalid_params(
-            "this server no longer has what was called; see the lists",
+            "this server no longer has the tool, prompt or resource of this call; list them again",
         )),
     };
     if let Some(error) = error {
@@ -168,7 +168,7 @@ async fn last_progress(
         after = *number;
         for (_, message) in &page.events {
             let message: Option<Message> = json::from_str(message).ok();
-            let params = message.and_then(|it| it.params);
+            let params = message.and_then(|message| message.params);
             if let Some(Params { progress_token: Some(of), progress: Some(progress) }) = params
                 && of == *token
             {

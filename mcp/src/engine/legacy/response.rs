@@ -2,10 +2,10 @@
 //! stream.
 //!
 //! The mode is not decided when a call starts. If every request is answered before an event is
-//! sent, the response is JSON and no stream is created. The first event, or the deadline
-//! [`QUICK`](crate::engine::QUICK), opens a stream in the log; from then on the reader of the
-//! stream serves the socket, and the call only writes to the log. A lost connection does not affect
-//! the call: in the legacy era it is not a cancellation.
+//! sent, the response is JSON and no stream is created. The first event, or the end of
+//! [`STREAM_AFTER`](crate::engine::STREAM_AFTER), opens a stream in the log; from then on the reader
+//! of the stream serves the socket, and the call only writes to the log. A lost connection does not
+//! affect the call: in the legacy era it is not a cancellation.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -127,10 +127,13 @@ impl LegacyResponse {
                 let log = &self.engine.stores.log;
                 let mut calls = Vec::new();
                 for (request, requested) in pending {
-                    let again = requested
+                    let repeatable = requested
                         .as_ref()
                         .filter(|requested| requested.operation.is_repeatable(&self.engine));
-                    calls.push((request.clone(), again.and_then(|it| it.to_stored())));
+                    calls.push((
+                        request.clone(),
+                        repeatable.and_then(|requested| requested.to_stored()),
+                    ));
                 }
                 calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
                 let stored = calls.iter().filter_map(|(_, call)| call.as_ref());
@@ -258,7 +261,8 @@ impl LegacyResponse {
                 let ResponseState::Undecided { answers, batch, decide, .. } = decided else {
                     return;
                 };
-                let answers: Vec<_> = answers.into_iter().filter_map(|it| it.1).collect();
+                let answers: Vec<_> =
+                    answers.into_iter().filter_map(|(_, answer)| answer).collect();
                 let decision = match (answers.len(), batch) {
                     (0, _) => ResponseMode::Empty,
                     (_, true) => ResponseMode::Json(array(&answers)),
@@ -277,8 +281,8 @@ impl LegacyResponse {
         }
         let error = format!(
             "the call has ended and may have taken effect, but its response of {} bytes was \
-             discarded: your responses of the last minutes have reached the storage limit of a \
-             user; wait a few minutes, or accept `application/json`",
+             discarded: your recent responses have reached the storage limit of a user; wait a few \
+             minutes, or accept `application/json`",
             answer.len()
         );
         let error = RpcError::new(codes::TOO_MANY_REQUESTS, error);

@@ -168,8 +168,8 @@ impl LegacyRun {
         answers: BTreeMap<String, ClientAnswer>,
     ) -> Option<Vec<u8>> {
         let (engine, user) = (&self.engine, call.user());
-        let lasts = engine.until_expiry(&self.caller);
-        let Ok(waiting) = JobWait::begin(engine, user, &id, lasts, false).await else {
+        let until_expiry = engine.until_expiry(&self.caller);
+        let Ok(waiting) = JobWait::begin(engine, user, &id, until_expiry, false).await else {
             return Some(self.refuse(&RpcError::unavailable()));
         };
         if let Err(refused) = tool.start(id.clone(), call, Origin::Task, answers, None).await {
@@ -265,7 +265,7 @@ impl LegacyRun {
         if !self.response.open_stream().await.map_err(unavailable)? {
             return Err(RpcError::invalid_request(
                 "this call asks the user a question, which needs a client that accepts \
-                 `text/event-stream`; if yours does, your stored responses have reached the \
+                 `text/event-stream`; if yours does, your recent responses have reached the \
                  storage limit of a user: wait a few minutes",
             ));
         }
@@ -288,8 +288,7 @@ impl LegacyRun {
             return Err(RpcError::new(
                 codes::TOO_MANY_REQUESTS,
                 "this call has to wait for an answer of the user, but your waiting calls and \
-                 stored responses of the last minutes have reached the storage limit of a user; \
-                 wait a few minutes",
+                 recent responses have reached the storage limit of a user; wait a few minutes",
             ));
         }
         let questions = &self.engine.stores.questions;

@@ -42,8 +42,8 @@ pub(super) async fn load_session(
     }
     let Some(sent) = headers::get(headers, headers::SESSION_ID) else {
         let error = RpcError::invalid_request(
-            "the header `Mcp-Session-Id` is missing: send `initialize` first, then its session \
-             with every request",
+            "the header `Mcp-Session-Id` is missing: send `initialize` first, then send its \
+             session id with every request",
         );
         return Err(Reply::bad_request(request, &error));
     };

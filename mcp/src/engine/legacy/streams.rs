@@ -32,7 +32,9 @@ pub(in crate::engine) async fn get(
         return reply;
     }
     if !headers::accepted(headers).events {
-        let error = RpcError::invalid_request("GET opens a stream: accept `text/event-stream`");
+        let error = RpcError::invalid_request(
+            "GET opens an event stream: send `Accept: text/event-stream`",
+        );
         return Reply::error(StatusCode::NOT_ACCEPTABLE, None, &error).with_about(about);
     }
     let active = match load_session(engine, &caller, headers, None, RequestCost::LIGHT).await {
@@ -51,7 +53,8 @@ pub(in crate::engine) async fn get(
         None => EventId { stream: StreamId::standalone(), number: 0 },
         Some(Some(id)) => id,
         Some(None) => {
-            let error = RpcError::invalid_request("`Last-Event-ID` is not an event id of ours");
+            let error =
+                RpcError::invalid_request("`Last-Event-ID` is not an event id of this server");
             return Reply::bad_request(None, &error).with_about(about);
         }
     };
@@ -70,7 +73,7 @@ pub(in crate::engine) async fn get(
     }
     let moves_calls =
         resumes && key.stream.is_standalone() && !StreamQuirks::of(&active.session).resumes_calls;
-    let followed = async {
+    let opening = async {
         let session = &active.session;
         let mut reader = StreamReader::start(engine, key, session, &caller, last.number).await?;
         reader.take_over(resumes, session).await;
@@ -81,7 +84,7 @@ pub(in crate::engine) async fn get(
         }
         Ok(body)
     };
-    match followed.await {
+    match opening.await {
         Ok(body) => {
             Reply::new(StatusCode::OK, ReplyBody::Events(body)).holding(slot).with_about(about)
         }
@@ -89,8 +92,8 @@ pub(in crate::engine) async fn get(
     }
 }
 
-/// The remaining events of the session's call streams, for a client that does not resume these
-/// streams.
+/// Opens readers of the remaining events of the session's call streams, for a client that does not
+/// resume these streams.
 async fn moved_calls(
     engine: &Arc<Inner>,
     active: &ActiveSession,
@@ -116,8 +119,9 @@ fn with_calls(
 ) -> BoxStream<'static, Bytes> {
     let standalone = standalone.map(Some).chain(stream::iter([None]));
     let calls = stream::select_all(calls).map(Some);
-    let both = stream::select(standalone, calls);
-    both.take_while(|chunk| std::future::ready(chunk.is_some()))
+    let merged = stream::select(standalone, calls);
+    merged
+        .take_while(|chunk| std::future::ready(chunk.is_some()))
         .filter_map(std::future::ready)
         .boxed()
 }
@@ -153,7 +157,7 @@ pub(super) async fn end(
     engine.publish(Signal::Cancelled { session: session.clone(), request: None }).await;
     engine.publish(Signal::SessionEnded(session.clone())).await;
     if let Err(error) = engine.stores.log.forget(&session).await {
-        // They are not accessible any more, and expire.
+        // The streams are not accessible any more, and expire.
         tracing::warn!(
             dependency = error.dependency(), %error,
             "Could not delete the streams of an ended session; they expire"
@@ -168,7 +172,9 @@ fn refuse_modern(headers: &HeaderMap) -> Option<Reply> {
     if !ProtocolVersion::names_modern(version) {
         return None;
     }
-    let error = RpcError::invalid_request(format!("{version} has no GET and no DELETE; use POST"));
+    let error = RpcError::invalid_request(format!(
+        "protocol version {version} has no GET and no DELETE; use POST"
+    ));
     let about = About { era: Some("modern"), ..About::default() };
     Some(Reply::error(StatusCode::METHOD_NOT_ALLOWED, None, &error).with_about(about))
 }

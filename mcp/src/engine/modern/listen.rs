@@ -54,7 +54,7 @@ struct Filter {
 }
 
 impl Filter {
-    /// Removes what the server does not have and what the token may not see.
+    /// Removes notifications that the server does not send, and resources that the token may not read.
     fn restricted(mut self, engine: &Inner, caller: &Caller) -> Self {
         self.prompts_list_changed &= engine.catalog.prompts().len() > 0;
         self.resources_list_changed &= engine.catalog.resources().len() > 0;
@@ -69,13 +69,13 @@ impl Filter {
     fn limit_error(&self) -> Option<RpcError> {
         let uris = &self.resource_subscriptions;
         let why = if uris.len() > MAX_SUBSCRIPTIONS {
-            format!("one stream follows at most {MAX_SUBSCRIPTIONS} resources")
+            format!("one stream can subscribe to at most {MAX_SUBSCRIPTIONS} resources")
         } else if uris.iter().any(|uri| uri.len() > MAX_URI_BYTES) {
-            format!("a URI of `resourceSubscriptions` has at most {MAX_URI_BYTES} bytes")
+            format!("a URI of `resourceSubscriptions` may have at most {MAX_URI_BYTES} bytes")
         } else if uris.iter().map(String::len).sum::<usize>() > MAX_SUBSCRIPTION_BYTES {
             format!(
-                "the URIs of `resourceSubscriptions` have at most {MAX_SUBSCRIPTION_BYTES} bytes \
-                 together"
+                "the URIs of `resourceSubscriptions` may have at most {MAX_SUBSCRIPTION_BYTES} \
+                 bytes in total"
             )
         } else {
             return None;
@@ -120,13 +120,14 @@ pub(super) async fn listen(
         return Reply::bad_request(id, &wire::not_declared());
     }
     if filter.task_ids.len() > MAX_TASKS {
-        let error =
-            RpcError::invalid_params(format!("one stream follows at most {MAX_TASKS} tasks"));
+        let error = RpcError::invalid_params(format!(
+            "one stream can subscribe to at most {MAX_TASKS} tasks"
+        ));
         return Reply::bad_request(id, &error);
     }
     if !may_stream {
         let error = RpcError::invalid_request(
-            "this method answers with a stream: accept `text/event-stream`",
+            "this method responds with an event stream: send `Accept: text/event-stream`",
         );
         return Reply::error(StatusCode::NOT_ACCEPTABLE, id, &error);
     }

@@ -305,7 +305,8 @@ impl Inner {
         let meta = serde_json::json!({
             "io.modelcontextprotocol/serverInfo": self.catalog.info().implementation
         });
-        let meta = serde_json::value::to_raw_value(&meta).expect("plain data");
+        let meta =
+            serde_json::value::to_raw_value(&meta).expect("server information is plain data");
         let mut result = self.modern(&discovered, "complete", Some(Caching::PUBLIC));
         result.meta = &meta;
         Reply::json(StatusCode::OK, rpc::encode_result(id, &result))

@@ -31,7 +31,7 @@ use crate::{
     call::{Call, CallContext, Outlet},
     caller::Caller,
     engine::{
-        Inner, QUICK,
+        Inner, STREAM_AFTER,
         access::Access,
         execute::Failure,
         request::{Method, Operation},
@@ -100,8 +100,10 @@ pub(super) struct GivenAnswers {
 
 impl GivenAnswers {
     fn answers(&self) -> BTreeMap<String, ClientAnswer> {
-        let current =
-            self.responses.iter().map(|(key, it)| (key.clone(), ClientAnswer::Result(it.clone())));
+        let current = self
+            .responses
+            .iter()
+            .map(|(key, response)| (key.clone(), ClientAnswer::Result(response.clone())));
         self.earlier.answers.clone().into_iter().chain(current).collect()
     }
 }
@@ -134,7 +136,7 @@ impl ModernRun {
         }
         let mut first = None;
         if accepted.json {
-            let deadline = Instant::now() + QUICK;
+            let deadline = Instant::now() + STREAM_AFTER;
             let quick = timeout_at(deadline, async {
                 tokio::select! {
                     biased;
@@ -144,7 +146,7 @@ impl ModernRun {
             });
             match quick.await {
                 Ok(Ok(ended)) => match events.try_recv() {
-                    Err(_nothing) => return ended.into_reply(),
+                    Err(_empty) => return ended.into_reply(),
                     // The call sent its last events and completed within the same poll.
                     Ok(event) => {
                         first = Some(event);
@@ -245,8 +247,8 @@ impl ModernRun {
                 Err(refused) => self.tool_result(&refused),
             };
         }
-        let lasts = engine.until_expiry(&self.caller);
-        let waiting = JobWait::begin(engine, &self.caller.user, &id, lasts, true).await;
+        let until_expiry = engine.until_expiry(&self.caller);
+        let waiting = JobWait::begin(engine, &self.caller.user, &id, until_expiry, true).await;
         let Ok(mut waiting) = waiting else {
             return self.fail(&RpcError::unavailable());
         };
@@ -271,8 +273,8 @@ impl ModernRun {
         outlet: &dyn Outlet,
     ) -> RunOutcome {
         let user = &self.caller.user;
-        let lasts = self.engine.until_expiry(&self.caller);
-        let Ok(waiting) = JobWait::begin(&self.engine, user, id, lasts, true).await else {
+        let until_expiry = self.engine.until_expiry(&self.caller);
+        let Ok(waiting) = JobWait::begin(&self.engine, user, id, until_expiry, true).await else {
             return self.fail(&RpcError::unavailable());
         };
         let answered = async {
@@ -281,7 +283,7 @@ impl ModernRun {
                     "the job that asked has expired; call again",
                 )));
             };
-            let answers = match methods::checked(&job, self.given.responses.clone()) {
+            let answers = match methods::check_answers(&job, self.given.responses.clone()) {
                 Ok(answers) => answers,
                 Err(error) => return Ok(Err(error)),
             };

@@ -76,7 +76,7 @@ async fn run_traced(
         progress_token: job.progress_token.clone(),
         log_level: job.log_level,
         answers,
-        progress: progress.map(|it| it.done),
+        progress: progress.map(|progress| progress.done),
         cancel: cancel.clone(),
         outlet: Arc::new(outlet),
         jobs: engine.job_access.clone(),
@@ -111,7 +111,10 @@ fn failed(engine: &Inner, id: &JobId, job: &JobCall, call: &Call, error: ToolErr
         ToolError::Retry(message) | ToolError::Unavailable(message) => AttemptEnd::Retry(message),
         ToolError::Internal(source) => {
             let tool = &job.tool;
-            tracing::error!(tool, job = %id, error = %source, "Tool `{tool}` failed");
+            tracing::error!(
+                tool, job = %id, error = %source,
+                "The tool of a job failed with an internal error"
+            );
             AttemptEnd::Retry(internal_failure_text(tool))
         }
         ToolError::Superseded(_) => AttemptEnd::Stopped,
@@ -188,7 +191,7 @@ async fn keep_stream(engine: &Inner, origin: &Origin) {
         if let Err(error) = engine.stores.log.renew(writer, JOB_LEASE).await {
             tracing::warn!(
                 dependency = error.dependency(), %error,
-                "Could not renew the stream of a job; trying again later"
+                "Could not renew the lease of the stream of a job; retrying later"
             );
         }
         tokio::time::sleep(JOB_LEASE / 3).await;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many tasks are loaded concurrently when a listen stream starts.
-const AT_ONCE: usize = 8;
+const CONCURRENT_STARTS: usize = 8;
 
 /// The tasks that one listen stream is subscribed to.
 pub(in crate::engine) struct FollowedTasks {
@@ -76,7 +76,7 @@ impl FollowedTasks {
         for id in ids {
             starts.push(Followed::start(engine, caller, id));
         }
-        let tasks: Vec<_> = stream::iter(starts).buffered(AT_ONCE).try_collect().await?;
+        let tasks: Vec<_> = stream::iter(starts).buffered(CONCURRENT_STARTS).try_collect().await?;
         Ok(Self { tasks: tasks.into_iter().flatten().collect() })
     }
 
@@ -122,7 +122,7 @@ impl FollowedTasks {
                 Err(error) => {
                     tracing::warn!(
                         dependency = error.dependency(), %error,
-                        "Could not read a followed task; trying again at its next change"
+                        "Could not read a task of a listen stream; retrying at its next change"
                     );
                     continue;
                 }

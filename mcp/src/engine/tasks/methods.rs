@@ -134,16 +134,16 @@ async fn update(jobs: &CallerJobs<'_>, job: &Job, params: &Params<'_>) -> Result
         let error = format!("`inputResponses` may have at most {MAX_ANSWERS} entries");
         return Err(RpcError::invalid_params(error).into());
     }
-    let answers = checked(job, input_responses)?;
+    let answers = check_answers(job, input_responses)?;
     if !answers.is_empty() {
         jobs.answer(&job.id, answers).await?;
     }
     Ok(())
 }
 
-/// The answers to open questions; others are ignored. What answers no question as it should is an
-/// error now, not one of the tool later.
-pub(in crate::engine) fn checked(
+/// Returns the answers to open questions; other answers are ignored. An answer without the format
+/// that its question requires is rejected here, before the tool would fail on it.
+pub(in crate::engine) fn check_answers(
     job: &Job,
     responses: BTreeMap<String, Value>,
 ) -> Result<BTreeMap<String, ClientAnswer>, RpcError> {
@@ -155,7 +155,7 @@ pub(in crate::engine) fn checked(
         let length = serde_json::to_vec(&response).map_or(0, |json| json.len());
         if length > MAX_ANSWER_BYTES {
             return Err(RpcError::invalid_params(format!(
-                "`inputResponses.{key}` has {length} bytes, of at most {MAX_ANSWER_BYTES}"
+                "`inputResponses.{key}` has {length} bytes; the maximum is {MAX_ANSWER_BYTES}"
             )));
         }
         let answer = ClientAnswer::Result(response);
@@ -169,8 +169,8 @@ pub(in crate::engine) fn checked(
     Ok(answers)
 }
 
-/// Handles `tasks/list`: all jobs of the user that the token may see, except child jobs, also those
-/// that were not called as tasks.
+/// Handles `tasks/list`: all jobs of the user that the token may see, including those that were not
+/// called as tasks, but not child jobs.
 pub(in crate::engine) async fn list(
     engine: &Inner,
     caller: &Caller,
@@ -183,7 +183,7 @@ pub(in crate::engine) async fn list(
     let ListParams { cursor } = read_params("tasks/list", params)?;
     let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let page = access.of(caller).list(cursor.as_deref(), PAGE).await?.ok_or_else(|| {
-        RpcError::invalid_params("`cursor` is not one that this server gave; list from the start")
+        RpcError::invalid_params("`cursor` is invalid; list again without a cursor")
     })?;
     let shown = page.jobs.iter().filter(|job| !matches!(job.origin, Origin::Parent { .. }));
     let tasks: Vec<_> = shown.map(LegacyTask::new).collect();

@@ -124,7 +124,7 @@ impl JobTool<'_> {
         match retry_for(ENQUEUE_TIMEOUT, enqueue).await {
             Ok(Ok(job)) => {
                 let tool = self.tool.name();
-                tracing::info!(job = %job.id, tool, "Started job {} of `{tool}`", job.id);
+                tracing::info!(job = %job.id, tool, "Created a job");
                 Ok(job)
             }
             Ok(Err(why)) => Err(CallToolResult::error(format!(
@@ -136,8 +136,8 @@ impl JobTool<'_> {
                     "Could not create a job; the call fails"
                 );
                 Err(CallToolResult::fault(
-                    "This could not be started, because jobs cannot be stored right now. Please \
-                     try again in a moment.",
+                    "The job could not be created, because the database is unavailable. Please try \
+                     again in a moment.",
                 ))
             }
         }

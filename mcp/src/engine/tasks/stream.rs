@@ -51,8 +51,8 @@ pub(in crate::engine) async fn notify_client(engine: &Inner, job: &Job) -> Resul
     Ok(())
 }
 
-/// Cancels a job whose client has gone. Failures are only logged: there is no caller to report them
-/// to.
+/// Cancels a job whose client has disconnected or cancelled the call. Failures are only logged: no
+/// caller waits for the result.
 pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
     let Some(jobs) = engine.jobs() else {
         return;

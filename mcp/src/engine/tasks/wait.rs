@@ -48,13 +48,13 @@ pub(in crate::engine) struct JobWait {
 }
 
 impl JobWait {
-    /// Subscribes to the job; call before it is created or read. `lasts`: until the access token
-    /// expires. `cancels`: whether dropping this cancels the job.
+    /// Subscribes to the job; call before it is created or read. `until_expiry`: time until the
+    /// access token expires. `cancels`: whether dropping this cancels the job.
     pub(in crate::engine) async fn begin(
         engine: &Arc<Inner>,
         user: &UserId,
         id: &JobId,
-        lasts: Duration,
+        until_expiry: Duration,
         cancels: bool,
     ) -> Result<Self, StoreError> {
         Ok(Self {
@@ -63,7 +63,7 @@ impl JobWait {
             user: user.clone(),
             id: id.clone(),
             progress: None,
-            expires: Instant::now() + lasts.saturating_sub(EXPIRY_MARGIN),
+            expires: Instant::now() + until_expiry.saturating_sub(EXPIRY_MARGIN),
             cancels,
         })
     }
@@ -97,8 +97,8 @@ impl JobWait {
                 Ok(Some(job)) => job,
                 Ok(None) => {
                     self.cancels = false;
-                    let gone = "The job no longer exists.".to_owned();
-                    return WaitEnd::Detached(CallToolResult::error(gone));
+                    let text = "The job no longer exists.";
+                    return WaitEnd::Detached(CallToolResult::error(text));
                 }
                 Err(why) => {
                     self.cancels = false;
@@ -112,7 +112,7 @@ impl JobWait {
     /// questions). `Ok(None)`: no such job. The error says why the job continues without this
     /// response.
     pub(in crate::engine) async fn wait_for_end(mut self) -> Result<Option<Job>, &'static str> {
-        // It may have ended before the subscription.
+        // The job may have ended before the subscription.
         let mut poll_at = Instant::now();
         loop {
             match self.next_change(poll_at, None).await? {

@@ -48,7 +48,7 @@ pub enum TokenError {
 pub struct Access {
     /// The URL of the endpoint, as clients use it, such as `https://example.com/mcp`. Its host and
     /// port are the only ones that are accepted in `Host`; if it is a loopback address, every name
-    /// of the loopback interface with this port is.
+    /// of the loopback interface is accepted with this port.
     pub public_url: String,
     /// The origins of web pages that may call the endpoint, such as `https://app.example.com`, in
     /// addition to its own. Requests without `Origin` do not come from web pages.
@@ -63,7 +63,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Access with tokens only, and not for pages of other origins.
+    /// Allows requests with a token, but not from web pages of other origins.
     pub fn new(public_url: impl Into<String>, verifier: Arc<dyn TokenVerifier>) -> Self {
         Self {
             public_url: public_url.into(),
@@ -87,8 +87,8 @@ impl Access {
 /// | the request has a valid access token | 401 with a challenge, or 503 |
 /// | the body has at most 4 MiB and arrives within a minute | 413, 408 |
 ///
-/// It does not choose by path, answer CORS preflights, or limit connections, which are tasks of the
-/// HTTP server.
+/// It does not route by path, answer CORS preflight requests or limit connections; the HTTP server
+/// must do this.
 #[derive(Clone)]
 pub struct Endpoint {
     engine: Engine,

@@ -85,7 +85,7 @@ fn endpoint(public_url: &str) -> Endpoint {
     Endpoint::new(engine, access).unwrap()
 }
 
-/// A call of the tool, which each test makes worse.
+/// A valid call of the tool, which the tests modify.
 fn call() -> http::request::Builder {
     Request::post("/mcp")
         .header("host", "h.example")
@@ -171,7 +171,7 @@ async fn foreign_pages_and_hosts_are_refused() {
 }
 
 #[tokio::test]
-async fn a_page_that_rebinds_its_name_to_loopback_is_refused() {
+async fn dns_rebinding_to_loopback_is_refused() {
     let endpoint = endpoint("http://127.0.0.1:8080/mcp");
     for (host, status) in [
         ("127.0.0.1:8080", 200),
@@ -186,7 +186,7 @@ async fn a_page_that_rebinds_its_name_to_loopback_is_refused() {
 }
 
 #[tokio::test]
-async fn from_http_2_on_the_authority_is_the_host() {
+async fn in_http_2_the_authority_is_the_host() {
     let endpoint = endpoint("https://h.example/mcp");
     for (version, authority, status) in [
         (Version::HTTP_2, "h.example", 200),
@@ -241,7 +241,8 @@ async fn other_methods_and_large_bodies_are_refused() {
     let request = call().body(StreamBody::new(stream::iter([piece(), piece()]))).unwrap();
     assert_eq!(send(&endpoint, request).await.status, 413);
     let (start, end) = (&b"[\n"[..], &b"]"[..]);
-    let pieces = [start, end, &[]].map(|it| Ok::<_, Infallible>(Frame::data(Bytes::from(it))));
+    let pieces =
+        [start, end, &[]].map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
     let request = call().body(StreamBody::new(stream::iter(pieces))).unwrap();
     let received = send(&endpoint, request).await;
     assert_eq!(received.body["error"]["message"], "a batch must not be empty");

@@ -24,14 +24,14 @@ impl Questions for Memory {
         lease: Duration,
     ) -> Result<bool, StoreError> {
         let mut state = self.state();
-        let kept = state.calls.iter().any(|it| it.writer == *writer);
+        let is_stored = state.calls.iter().any(|call| call.writer == *writer);
         let Some(stream) = state.streams.get_mut(&writer.key) else {
             return Ok(false);
         };
         let Some(pending) = stream.pending(writer) else {
             return Ok(false);
         };
-        if kept {
+        if is_stored {
             return Ok(true);
         }
         let now = Instant::now();
@@ -41,7 +41,8 @@ impl Questions for Memory {
         for question in open {
             stream.push(&question.message);
         }
-        let open = open.iter().map(|it| (it.id.clone(), it.key.clone())).collect();
+        let open =
+            open.iter().map(|question| (question.id.clone(), question.key.clone())).collect();
         let (writer, call) = (writer.clone(), call.clone());
         let signal = Signal::StreamChanged(writer.key.clone());
         state.calls.push(WaitingCall { writer, call, open, expires: now + ttl });
@@ -72,7 +73,7 @@ impl Questions for Memory {
             return Ok(Answered::Waiting);
         }
         let WaitingCall { mut writer, call, .. } = state.calls.swap_remove(index);
-        let pending = state.streams.get_mut(&writer.key).and_then(|it| it.pending(&writer));
+        let pending = state.streams.get_mut(&writer.key).and_then(|stream| stream.pending(&writer));
         let Some(pending) = pending else {
             return Ok(Answered::Unknown);
         };
@@ -90,10 +91,9 @@ impl Questions for Memory {
         request: &RequestId,
     ) -> Result<Option<Writer>, StoreError> {
         let mut state = self.state();
-        let found = state
-            .calls
-            .iter()
-            .position(|it| it.writer.key.session == *session && it.writer.request == *request);
+        let found = state.calls.iter().position(|call| {
+            call.writer.key.session == *session && call.writer.request == *request
+        });
         Ok(found.map(|index| state.calls.swap_remove(index).writer))
     }
 }

@@ -23,7 +23,7 @@ impl Sessions for Memory {
         let evicted = state.make_room(&session.user, self.session_ttl);
         if state.sessions.len() >= MAX_SESSIONS {
             let idlest =
-                state.sessions.iter().min_by_key(|(_, (_, used))| *used).map(|it| it.0.clone());
+                state.sessions.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| id.clone());
             if let Some(idlest) = idlest {
                 state.sessions.remove(&idlest);
             }

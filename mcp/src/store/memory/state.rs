@@ -112,8 +112,8 @@ impl Stream {
 
     /// The request of a writer. `None`: answered, or another run is current.
     pub(super) fn pending(&mut self, writer: &Writer) -> Option<&mut Pending> {
-        let mut pending = self.pending.iter_mut();
-        pending.find(|it| it.request == writer.request && it.term == writer.term)
+        let mut all = self.pending.iter_mut();
+        all.find(|pending| pending.request == writer.request && pending.term == writer.term)
     }
 }
 

@@ -64,7 +64,7 @@ impl StreamLog for Memory {
             if stream.pending(writer).is_none() {
                 return Ok(());
             }
-            stream.pending.retain(|it| it.request != writer.request);
+            stream.pending.retain(|pending| pending.request != writer.request);
             if let Some(answer) = answer {
                 stream.push(answer);
             }
@@ -78,7 +78,9 @@ impl StreamLog for Memory {
         for (key, stream) in &mut self.state().streams {
             let before = stream.pending.len();
             if key.session == *session {
-                stream.pending.retain(|it| it.request != *request || it.job.is_some());
+                stream
+                    .pending
+                    .retain(|pending| pending.request != *request || pending.job.is_some());
             }
             if stream.pending.len() < before {
                 changed.push(key.clone());
@@ -120,13 +122,16 @@ impl StreamLog for Memory {
         let complete = events.last().map_or(after, |it| it.0) >= stream.last;
         let open = standalone || !stream.pending.is_empty();
         let lapses = stream.pending.iter().map(|it| it.lapses).min();
-        let jobs = stream.pending.iter().filter_map(|it| Some((it.writer(key), it.job.clone()?)));
+        let jobs = stream
+            .pending
+            .iter()
+            .filter_map(|pending| Some((pending.writer(key), pending.job.clone()?)));
         Ok(Some(Page {
             jobs: jobs.collect(),
             events,
             last: stream.last,
             ended: complete && !open,
-            lapses: lapses.map(|it| it.saturating_duration_since(Instant::now())),
+            lapses: lapses.map(|lapses_at| lapses_at.saturating_duration_since(Instant::now())),
         }))
     }
 
@@ -137,12 +142,12 @@ impl StreamLog for Memory {
             return Ok(Vec::new());
         };
         let lapsed = stream.pending.iter_mut().filter(|it| it.lapses <= now);
-        let taken = lapsed.map(|it| {
-            it.term += 1;
-            it.lost += 1;
-            it.written = 0;
-            it.lapses = now + lease;
-            Orphan { writer: it.writer(key), lost: it.lost, call: it.call.clone() }
+        let taken = lapsed.map(|pending| {
+            pending.term += 1;
+            pending.lost += 1;
+            pending.written = 0;
+            pending.lapses = now + lease;
+            Orphan { writer: pending.writer(key), lost: pending.lost, call: pending.call.clone() }
         });
         Ok(taken.collect())
     }
@@ -156,7 +161,7 @@ impl StreamLog for Memory {
         {
             let mut state = self.state();
             let stream = state.streams.get_mut(&writer.key);
-            let Some(pending) = stream.and_then(|it| it.pending(writer)) else {
+            let Some(pending) = stream.and_then(|stream| stream.pending(writer)) else {
                 return Ok(false);
             };
             pending.job = Some(job.clone());
@@ -172,9 +177,10 @@ impl StreamLog for Memory {
     ) -> Result<Option<(Writer, JobId)>, StoreError> {
         let state = self.state();
         let streams = state.streams.iter().filter(|(key, _)| key.session == *session);
-        let mut pending = streams.flat_map(|(key, it)| it.pending.iter().map(move |it| (key, it)));
-        let found = pending.find(|(_, it)| it.request == *request && it.job.is_some());
-        Ok(found.and_then(|(key, it)| Some((it.writer(key), it.job.clone()?))))
+        let mut all = streams
+            .flat_map(|(key, stream)| stream.pending.iter().map(move |pending| (key, pending)));
+        let found = all.find(|(_, pending)| pending.request == *request && pending.job.is_some());
+        Ok(found.and_then(|(key, pending)| Some((pending.writer(key), pending.job.clone()?))))
     }
 
     async fn write_for_job(

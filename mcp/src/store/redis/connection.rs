@@ -226,7 +226,7 @@ impl Connection {
             (link, used_at, held.number)
         };
         let Link::One(mut one) = link.clone() else {
-            return Some((link, number)); // reconnects to its nodes by itself
+            return Some((link, number)); // the cluster client reconnects to its nodes itself
         };
         if used_at.elapsed() < TRUST_IDLE {
             return Some((link, number));
@@ -288,7 +288,7 @@ impl Connection {
         }
         result.map_err(|error| {
             trace::failed(error.code().unwrap_or("unavailable"));
-            // In a transaction it is not the code of the error, but part of its text.
+            // In a transaction, the code `OOM` is only part of the text of the error.
             if error.code() == Some(OUT_OF_MEMORY) || error.to_string().contains("OOM command") {
                 self.note_full();
             }

@@ -18,7 +18,8 @@
 //! | `sessions:<user>` | sorted set | the user's sessions by last use | session TTL, sliding |
 //! | `mcp:{sid}:streams` | set | the streams of the session | as the streams |
 //! | `catalog` | string | digest of the newest instance's lists | 30 days |
-//! | `mcp:{sid}`, `user:<user>`, `everyone`, `control` | channel | [`super::Signal`]s | – |
+//! | `mcp:{sid}`, `user:<user>`, `job:<job>` | channel | [`super::Signal`]s | – |
+//! | `everyone`, `control`, `work` | channel | [`super::Signal`]s | – |
 //!
 //! Every value begins with a format character, and every hash has it in one of its fields, so that
 //! during a rolling deploy an instance can distinguish a newer format from a corrupt value.

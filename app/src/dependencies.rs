@@ -11,8 +11,8 @@ use platform::clock::Clock;
 
 use crate::{config::Config, metrics};
 
-/// Everything that an [`App`](crate::App) does not create itself. Instances with clones of one value share
-/// its stores.
+/// Everything that an [`App`](crate::App) does not create itself. Instances with clones of one
+/// value share its stores.
 #[derive(Clone)]
 pub struct Dependencies {
     /// The clock.
@@ -23,15 +23,16 @@ pub struct Dependencies {
     pub oauth: Stores,
     /// The connection to Redis, if there is one.
     pub redis: Option<Connection>,
-    /// Resolves the hosts of documents whose URL comes from a request.
+    /// Resolves the host names of documents whose URL comes from a request.
     pub resolver: Arc<dyn Resolver>,
-    /// Certificates in PEM to trust when such documents are fetched. `None`: those of the system.
+    /// Root certificates in PEM that are trusted when such documents are fetched. `None`: those of
+    /// the system.
     pub roots: Option<Arc<[u8]>>,
 }
 
 impl Dependencies {
-    /// The stores that the configuration selects: in Redis, over one connection, or in this process.
-    /// The first value is for the engine.
+    /// Creates the stores that the configuration selects: in Redis, over one connection, or in this
+    /// process. The first value of the result is for the engine.
     pub fn configured(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -39,17 +40,17 @@ impl Dependencies {
         let Some(redis) = &config.redis else {
             let stores = mcp::Stores::in_memory(config.session_ttl);
             let stores = metrics::stores(stores, Arc::clone(&clock), false);
-            let given = Self::in_process(clock, Arc::clone(&stores.bus));
-            return Ok((stores, given));
+            let dependencies = Self::in_process(clock, Arc::clone(&stores.bus));
+            return Ok((stores, dependencies));
         };
         let connection = Connection::new(redis.url.expose(), &redis.prefix)?;
         let stores = mcp::Stores::in_redis(&connection, config.session_ttl)?;
         let stores = metrics::stores(stores, Arc::clone(&clock), true);
-        let given = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
-        Ok((stores, given))
+        let dependencies = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
+        Ok((stores, dependencies))
     }
 
-    /// Stores in Redis, and the resolver of the system.
+    /// Returns stores in Redis, with the resolver of the system.
     pub fn in_redis(
         clock: Arc<dyn Clock>,
         bus: Arc<dyn mcp::Bus>,
@@ -62,7 +63,7 @@ impl Dependencies {
         }
     }
 
-    /// Stores in this process, and the resolver of the system.
+    /// Returns stores in this process, with the resolver of the system.
     pub fn in_process(clock: Arc<dyn Clock>, bus: Arc<dyn mcp::Bus>) -> Self {
         Self {
             oauth: Stores::in_process(&clock),

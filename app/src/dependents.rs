@@ -1,4 +1,5 @@
-//! Implementations of the traits through which `jobs` and `oauth` call parts that they do not know.
+//! Implementations of the traits through which `jobs` and `oauth` call crates that they do not
+//! depend on.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use platform::{
 
 use crate::product::AnyState;
 
-/// Tells the queue whether the access has ended that jobs were started with.
+/// Tells the queue whether the access with which a job was started has ended.
 pub(crate) struct JobAccess(Database);
 
 impl JobAccess {
@@ -30,34 +31,34 @@ impl JobAccess {
 impl jobs::Access for JobAccess {
     async fn ended(&self, callers: &[&Caller]) -> Result<Vec<Option<&'static str>>, Failure> {
         let authorities: Vec<_> = callers.iter().map(|caller| Authority::of(caller)).collect();
-        let answers = access::denied_all(&self.0, &authorities).await?;
-        Ok(answers.into_iter().map(|denied| Some(denied?.job_sentence())).collect())
+        let denied = access::denied_all(&self.0, &authorities).await?;
+        Ok(denied.into_iter().map(|denied| Some(denied?.job_sentence())).collect())
     }
 }
 
-/// Deletes what belongs to an account, and ends what runs with ended access: jobs, downloads, and the
-/// data of the product.
-pub(crate) struct Owned {
+/// Deletes the data of an account (jobs, downloads, and the data of the product), and ends jobs
+/// whose access has ended.
+pub(crate) struct OwnedData {
     product: AnyState,
     bus: Arc<dyn Bus>,
     jobs: Queue,
 }
 
-impl Owned {
+impl OwnedData {
     pub(crate) fn new(product: AnyState, bus: Arc<dyn Bus>, jobs: Queue) -> Self {
         Self { product, bus, jobs }
     }
 }
 
 #[async_trait]
-impl oauth::Dependents for Owned {
+impl oauth::Dependents for OwnedData {
     async fn delete_owned(
         &self,
         transaction: &Transaction,
         user: &UserId,
     ) -> Result<Removed, Failure> {
         let removed = self.product.owner().delete_owned(transaction, user).await?;
-        // A worker that runs one of the jobs finds that it can write nothing more.
+        // A worker that runs one of these jobs can write nothing more about it.
         entity::jobs::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
         downloads::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
         Ok(removed)
@@ -69,8 +70,8 @@ impl oauth::Dependents for Owned {
         signals::publish(&*self.bus, vec![changed]).await;
     }
 
-    async fn access_ended(&self, whose: EndedAccess) -> Result<(), Failure> {
-        let which = match whose {
+    async fn access_ended(&self, ended: EndedAccess) -> Result<(), Failure> {
+        let which = match ended {
             EndedAccess::OfPerson(user) => DeniedJobs::OfPerson(user),
             EndedAccess::OfGrants(grants) => DeniedJobs::OfGrants(grants),
             EndedAccess::OfKey(key) => DeniedJobs::OfKey(key),

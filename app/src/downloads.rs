@@ -4,7 +4,7 @@
 //! **Access.** The URL of a file ends with 256 random bits and is the only credential, so that a
 //! browser or a download program, which has no access token, can fetch the file. The URL is given
 //! only to the owner, works for [`LIFETIME`], and is stored as a hash. It stops working, even in the
-//! middle of a download, when the access ends with which the file was created ([`access`]). A product
+//! middle of a download, when the access with which the file was created ends ([`access`]). A product
 //! may also offer small files as MCP resources, to be read with an access token ([`Downloads::read`]).
 //!
 //! A file that is never finished has no URL, and expires like the others.
@@ -39,14 +39,15 @@ pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// The maximum number of finished files of a user. A new one replaces the oldest.
 const MAX_KEPT: u64 = 3;
 
-/// The maximum number of unfinished files of a user: what cancelled or lost jobs leave behind until
-/// it expires. A new one replaces the oldest.
+/// The maximum number of unfinished files of a user. Cancelled or lost jobs leave them behind until
+/// they expire. A new one replaces the oldest.
 const MAX_UNFINISHED: u64 = 10;
 
-/// The size of a chunk, in bytes: one row, and what an instance that serves the file holds of it.
+/// The size of a chunk, in bytes: the content of one row, and the part of a file that an instance
+/// holds in memory while it serves the file.
 const CHUNK: usize = 256 * 1024;
 
-/// The path of a download without its token.
+/// The path of a download, without its token.
 pub const PATH_PREFIX: &str = "/exports/";
 
 /// A file that can be downloaded.
@@ -123,12 +124,13 @@ impl fmt::Debug for Downloads {
 }
 
 impl Downloads {
-    /// The files in this database, with URLs below this one.
+    /// Creates a store in this database, with URLs below this one.
     pub fn new(db: Database, clock: Arc<dyn Clock>, public_url: PublicUrl) -> Self {
         Self { db, clock, public_url }
     }
 
-    /// Begins a file of the caller. The file name consists of ASCII letters, digits, dots and dashes.
+    /// Creates a file that belongs to the caller. The file name must consist of ASCII letters,
+    /// digits, dots and dashes.
     pub async fn create(
         &self,
         caller: &Caller,
@@ -173,7 +175,10 @@ impl Downloads {
             None => Ok(download),
             Some(denied) => {
                 let why = denied.as_str();
-                tracing::info!(why, "Refused the URL of a download: {why}");
+                tracing::info!(
+                    why,
+                    "Refused a download: the access that created the file has ended"
+                );
                 Err(DownloadError::NotFound)
             }
         }
@@ -227,8 +232,8 @@ impl Downloads {
         }
         let db = self.db_of(&download.authority.user);
         let row = download_chunks::Entity::find_by_id((download.id, number)).one(&db).await?;
-        // Deleted while it is read: an error, so that the reader does not mistake the part for the
-        // whole.
+        // The file was deleted while it is read. This is an error, so that the reader does not mistake the
+        // part for the whole.
         row.map(|chunk| Some(chunk.bytes)).ok_or(DownloadError::NotFound)
     }
 
@@ -247,7 +252,7 @@ impl Downloads {
         Ok(deleted.rows_affected)
     }
 
-    /// The part of the connection pool for jobs of a user.
+    /// Returns the part of the connection pool for jobs of a user.
     fn db_of(&self, owner: &UserId) -> Database {
         self.db.of_person(owner.as_str()).in_job()
     }
@@ -285,8 +290,8 @@ impl Downloads {
 /// hundreds of chunks.
 pub const SWEEP_BATCH: u64 = 20;
 
-/// A file that is being written. Dropped without [`Self::finish`] or [`Self::discard`], what was
-/// written expires.
+/// A file that is being written. If it is dropped without [`Self::finish`] or [`Self::discard`],
+/// the unfinished file remains until it expires.
 #[derive(Debug)]
 pub struct Writer {
     downloads: Downloads,
@@ -341,12 +346,12 @@ impl Writer {
         Ok((Download::from(downloads::Model { expires_at, ..self.row }), url))
     }
 
-    /// Deletes what was written. If that fails, it expires.
+    /// Deletes the unfinished file. If that fails, the file remains until it expires.
     pub async fn discard(self) {
         if let Err(error) = downloads::Entity::delete_by_id(self.row.id).exec(&self.db).await {
             tracing::warn!(
                 dependency = DATABASE, error = %error,
-                "Could not delete an unfinished file; it expires"
+                "Could not delete an unfinished file for download; it remains until it expires"
             );
         }
     }

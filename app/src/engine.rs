@@ -4,7 +4,7 @@ use std::{iter, sync::Arc};
 
 use mcp::{SealKey, Settings, job::JobSettings};
 
-use crate::{App, rate_limits::PerPerson};
+use crate::{App, rate_limits::UserRateLimiter};
 
 /// Returns the settings of the engine: the clock, the keys that all instances derive from the same
 /// secret, the queue of jobs, and the rate limits.
@@ -13,8 +13,10 @@ pub fn mcp_settings(app: &App) -> Settings {
     let config = app.config();
     let secrets = iter::once(&config.jwt_signing_secret).chain(&config.previous_signing_secrets);
     Settings {
-        // The first key encrypts, and all decrypt: a question survives a change of the secret.
-        seal_keys: secrets.map(|it| SealKey::new(it.derive("mcp request state v1"))).collect(),
+        // The first key encrypts, and all decrypt, so that pending questions survive a change of the secret.
+        seal_keys: secrets
+            .map(|secret| SealKey::new(secret.derive("mcp request state v1")))
+            .collect(),
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
         jobs: Some(JobSettings {
@@ -22,6 +24,6 @@ pub fn mcp_settings(app: &App) -> Settings {
             result_tool: Some(jobs::tools::RESULT_TOOL),
         }),
         access: Some(Arc::new(app.oauth().revoked().clone())),
-        rate_limiter: Some(Arc::new(PerPerson::configured(app))),
+        rate_limiter: Some(Arc::new(UserRateLimiter::configured(app))),
     }
 }

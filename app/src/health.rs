@@ -1,4 +1,4 @@
-//! The health of this process, checked cheaply enough for several probes per second.
+//! The health of this process. A check is cheap enough for several probes per second.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::{sync::Mutex, time::Instant};
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The database answers.
+    /// The database responds.
     Well,
-    /// The database answers, but all connections of this process are in use and requests wait for
-    /// one. If a statement blocks them all, other instances have the same problem.
+    /// The database responds, but all connections of this process are in use, and requests wait for
+    /// one. If one statement blocks all of them, other instances have the same problem.
     Busy,
-    /// The database does not answer.
+    /// The database does not respond.
     NoDatabase,
 }
 
@@ -25,28 +25,28 @@ pub enum Health {
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a result is reused, so that probes do not load a slow database.
-const KEPT: Duration = Duration::from_secs(2);
+const RESULT_LIFETIME: Duration = Duration::from_secs(2);
 
-/// How often a problem that persists is logged again.
-const REPEAT: Duration = Duration::from_mins(1);
+/// How often a persistent problem is logged.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The last result. Concurrent probes share one check.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(Mutex<Kept>);
+pub(crate) struct Cache(Mutex<CacheState>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct CacheState {
     last: Option<(Instant, Health)>,
     /// The last result that was logged, and when.
     logged: Option<(Instant, Health)>,
 }
 
 impl Cache {
-    /// Checks the database, in at most a second. The result may be two seconds old.
+    /// Checks the database within a second. The result may be up to two seconds old.
     pub(crate) async fn check(&self, db: &Database, max_connections: u32) -> Health {
-        let mut kept = self.0.lock().await;
-        if let Some((at, health)) = kept.last
-            && at.elapsed() < KEPT
+        let mut state = self.0.lock().await;
+        if let Some((at, health)) = state.last
+            && at.elapsed() < RESULT_LIFETIME
         {
             return health;
         }
@@ -56,30 +56,37 @@ impl Cache {
             Ok(()) if db.status().exhausted => Health::Busy,
             Ok(()) => Health::Well,
         };
-        kept.log(health, pinged.err().as_ref(), max_connections);
-        kept.last = Some((Instant::now(), health));
+        state.log(health, pinged.err().as_ref(), max_connections);
+        state.last = Some((Instant::now(), health));
         health
     }
 }
 
-impl Kept {
-    /// Logs a change, and repeats a problem that persists.
+impl CacheState {
+    /// Logs a change of the health, and repeats a persistent problem.
     fn log(&mut self, health: Health, error: Option<&DbErr>, max_connections: u32) {
-        let said = self.logged.map_or(Health::Well, |(_, health)| health);
-        let repeats = self.logged.is_none_or(|(at, _)| at.elapsed() >= REPEAT);
-        if health == said && (health == Health::Well || !repeats) {
+        let last_logged = self.logged.map_or(Health::Well, |(_, health)| health);
+        let is_due = self.logged.is_none_or(|(at, _)| at.elapsed() >= LOG_INTERVAL);
+        if health == last_logged && (health == Health::Well || !is_due) {
             return;
         }
         match health {
-            Health::Well => tracing::info!(dependency = DATABASE, "The database answers again"),
+            Health::Well => tracing::info!(
+                dependency = DATABASE,
+                "The database responds to health checks again"
+            ),
             Health::Busy => tracing::warn!(
                 max_connections,
-                "All {max_connections} database connections are in use and requests wait; the \
-                 database answers. Look for locks and slow statements"
+                "All {max_connections} database connections are in use, and requests wait for one; \
+                 the database responds. Look for locks and slow statements"
             ),
             Health::NoDatabase => {
                 let error = error.map(|error| causes::one_line(error)).unwrap_or_default();
-                tracing::warn!(dependency = DATABASE, error, "The database does not answer");
+                tracing::warn!(
+                    dependency = DATABASE,
+                    error,
+                    "The database does not respond to health checks"
+                );
             }
         }
         self.logged = Some((Instant::now(), health));

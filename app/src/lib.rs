@@ -9,8 +9,8 @@
 //! | see what is measured at a scrape | [`metrics`] |
 //!
 //! Everything depends on an [`App`], which is created once and passed down. Time comes from its clock,
-//! the environment is read in `config` alone, and no module keeps a global: two apps run in one
-//! process without knowing of each other.
+//! only `config` reads the environment, and no module has global state, so several apps can run
+//! independently in one process.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::Config,
-    dependents::{JobAccess, Owned},
+    dependents::{JobAccess, OwnedData},
     downloads::Downloads,
     model::Model,
 };
@@ -55,8 +55,8 @@ pub use self::{
     },
 };
 
-/// The timeout for writing the last totals when the process ends. Only the counts of the last seconds are
-/// lost if they are not written.
+/// The timeout for writing the last totals when the process ends. If they are not written, only the
+/// counts of the last seconds are lost.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The parts of a process, wired together. Cheap to clone; clones share everything.
@@ -66,7 +66,7 @@ pub struct App(Arc<Inner>);
 struct Inner {
     config: Config,
     db: Database,
-    given: Dependencies,
+    dependencies: Dependencies,
     downloads: Downloads,
     state: AnyState,
     health: health::Cache,
@@ -82,8 +82,8 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// Connects to the database, with stores in this process. Does not check the schema, which may be
-    /// migrated afterwards; the signing keys are read, or created, at first use.
+    /// Connects to the database, with stores in this process. Does not check the schema, which may
+    /// be migrated later; the signing keys are read, or created, at first use.
     pub async fn connect(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -92,14 +92,17 @@ impl App {
         Self::connect_with(config, Dependencies::in_process(clock, bus)).await
     }
 
-    /// The same with stores that several instances may share.
-    pub async fn connect_with(config: &Config, mut given: Dependencies) -> anyhow::Result<Self> {
-        given.oauth.limiter = metrics::limiter(given.oauth.limiter);
-        let clock = Arc::clone(&given.clock);
+    /// Connects like [`Self::connect`], with stores that several instances may share.
+    pub async fn connect_with(
+        config: &Config,
+        mut dependencies: Dependencies,
+    ) -> anyhow::Result<Self> {
+        dependencies.oauth.limiter = metrics::limiter(dependencies.oauth.limiter);
+        let clock = Arc::clone(&dependencies.clock);
         let db = platform::db::connect(&config.database).await?;
         let fetcher = Arc::new(Fetcher::new(
-            Arc::clone(&given.resolver),
-            given.roots.clone(),
+            Arc::clone(&dependencies.resolver),
+            dependencies.roots.clone(),
             config.proxies.clone(),
             config.product.brand().program,
             config.public_url.as_str(),
@@ -107,7 +110,7 @@ impl App {
         let jobs = Queue::new(jobs::Parts {
             db: db.clone(),
             clock: Arc::clone(&clock),
-            bus: Arc::clone(&given.bus),
+            bus: Arc::clone(&dependencies.bus),
             access: Arc::new(JobAccess::new(db.clone())),
             quota: config.job_quota,
             tools: config.product.job_tools(),
@@ -118,8 +121,8 @@ impl App {
         let platform = Platform {
             db: db.clone(),
             clock: Arc::clone(&clock),
-            bus: Arc::clone(&given.bus),
-            limiter: Arc::clone(&given.oauth.limiter),
+            bus: Arc::clone(&dependencies.bus),
+            limiter: Arc::clone(&dependencies.oauth.limiter),
             fetcher: Arc::clone(&fetcher),
             model,
             jobs: jobs.clone(),
@@ -127,14 +130,14 @@ impl App {
             public_url: config.public_url.clone(),
         };
         let state = config.product.state(platform, &config.product_settings);
-        let dependents = Owned::new(state.clone(), Arc::clone(&given.bus), jobs.clone());
+        let dependents = OwnedData::new(state.clone(), Arc::clone(&dependencies.bus), jobs.clone());
         let oauth = Server::new(
             config.oauth(),
             oauth::Parts {
                 db: db.clone(),
                 clock: Arc::clone(&clock),
-                bus: Arc::clone(&given.bus),
-                stores: given.oauth.clone(),
+                bus: Arc::clone(&dependencies.bus),
+                stores: dependencies.oauth.clone(),
                 fetcher: Arc::clone(&fetcher),
                 dependents: Arc::new(dependents),
             },
@@ -144,7 +147,7 @@ impl App {
             db,
             downloads,
             state,
-            given,
+            dependencies,
             health: health::Cache::default(),
             sampler: metrics::Sampler::default(),
             jobs,
@@ -162,14 +165,15 @@ impl App {
         &self.0.db
     }
 
-    /// The part of the pool for the requests of one user, so that other users find a connection, too.
+    /// The part of the pool for the requests of one user, so that one user cannot occupy all
+    /// connections.
     pub fn db_of(&self, user: &mcp::UserId) -> Database {
         self.0.db.of_person(user.as_str())
     }
 
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.given.clock
+        &self.0.dependencies.clock
     }
 
     /// The authorization server.
@@ -177,7 +181,8 @@ impl App {
         &self.0.oauth
     }
 
-    /// Describes how much a user keeps, and the quota. `Ok(None)`: the product does not say.
+    /// Describes how much data a user has stored, and the quota. `Ok(None)`: the product does not
+    /// report it.
     pub async fn usage(&self, user: &UserId) -> Result<Option<String>, Failure> {
         self.0.state.owner().usage(user).await
     }
@@ -225,23 +230,25 @@ impl App {
         platform::db::check_rights(self.db(), &product::all_tables(self.product())).await
     }
 
-    /// Writes the last totals, and closes the connections after the running statements. Takes at most a few
-    /// seconds, whatever the database does.
+    /// Writes the last totals, and closes the connections after the running statements. Takes at
+    /// most a few seconds, even if the database does not respond.
     pub async fn close(&self) {
         match timeout(LAST_WRITE_TIMEOUT, jobs::write_totals(self.jobs())).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(
                     dependency = error.dependency(), %error,
-                    "Could not count the last jobs"
+                    "Could not write the last job totals"
                 );
             }
-            Err(_) => tracing::warn!("Could not count the last jobs in time"),
+            Err(_) => tracing::warn!(
+                "Could not write the last job totals: the database did not respond in time"
+            ),
         }
         self.0.db.close().await;
     }
 
-    /// Checks the database, in at most a second. The result may be two seconds old.
+    /// Checks the database within a second. The result may be up to two seconds old.
     pub async fn health(&self) -> health::Health {
         self.0.health.check(self.db(), self.config().database.max_connections).await
     }
@@ -249,7 +256,7 @@ impl App {
     /// Whether Redis has refused a write of this instance within the last minute because it is full.
     /// Other instances have the same problem, so the load balancer must not avoid this one.
     pub fn is_redis_full(&self) -> bool {
-        self.0.given.redis.as_ref().is_some_and(mcp::store::redis::Connection::is_full)
+        self.0.dependencies.redis.as_ref().is_some_and(mcp::store::redis::Connection::is_full)
     }
 
     fn sampler(&self) -> &metrics::Sampler {

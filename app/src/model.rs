@@ -1,8 +1,9 @@
 //! A language model of the operator's choice, behind an endpoint with the chat completions API of
-//! `OpenAI`, which most hosts and local servers offer. For work that no client's model can do.
+//! `OpenAI`, which most hosts and local servers offer. Used for work for which the client offers no
+//! model.
 //!
-//! One request, limited in time and size. The caller decides whether to retry: a job is retried with
-//! growing delays.
+//! Each request is limited in time and size. The caller decides whether to retry: a job is retried
+//! with increasing delays.
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
@@ -19,16 +20,16 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 use crate::config::ModelSettings;
 
 /// The timeout of a request: a local model writes a page in a minute or two.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The timeout of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum size of a response, in bytes. A page of text has a few kilobytes.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The maximum length of an error text of the endpoint in the log, in characters.
-const SHOWN: usize = 300;
+const MAX_LOGGED: usize = 300;
 
 /// A configured model.
 pub struct Model {
@@ -43,11 +44,11 @@ pub struct Model {
 /// Why there is no completion.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
-    /// Busy, unreachable or too slow: a retry may succeed.
+    /// The endpoint is busy, unreachable or too slow; a retry may succeed.
     #[error("the model is not available: {0}")]
-    Away(String),
-    /// The endpoint rejects the request, or its response is unusable: the operator has to act.
-    #[error("the model's endpoint refuses: {0}")]
+    Unavailable(String),
+    /// The endpoint rejects the request, or its response cannot be used; the operator has to act.
+    #[error("the endpoint of the model rejects the request: {0}")]
     Refused(String),
 }
 
@@ -55,7 +56,7 @@ impl ModelError {
     /// The value of `error.type` in a trace.
     fn kind(&self) -> &'static str {
         match self {
-            Self::Away(_) => "unavailable",
+            Self::Unavailable(_) => "unavailable",
             Self::Refused(_) => "refused",
         }
     }
@@ -89,26 +90,26 @@ impl Model {
 
     /// Asks the model to complete a text, with a system prompt.
     pub async fn complete(&self, system: &str, text: &str) -> Result<String, ModelError> {
-        let span = self.traced();
-        let said = self.ask(system, text).instrument(span.clone()).await;
-        said.inspect_err(|error| outgoing::failed(&span, error.kind()))
+        let span = self.span();
+        let completion = self.request(system, text).instrument(span.clone()).await;
+        completion.inspect_err(|error| outgoing::failed(&span, error.kind()))
     }
 
     /// The span of a completion. It contains neither the prompt nor the completion.
-    fn traced(&self) -> Span {
+    fn span(&self) -> Span {
         info_span!(
             target: TRACED,
             "completion",
             otel.kind = "client",
             otel.status_code = Empty,
             gen_ai.operation.name = "chat",
-            gen_ai.provider.name = "openai", // whose interface it is, whoever answers
+            gen_ai.provider.name = "openai", // the API, not the vendor of the model
             gen_ai.request.model = self.name(),
             error.r#type = Empty,
         )
     }
 
-    async fn ask(&self, system: &str, text: &str) -> Result<String, ModelError> {
+    async fn request(&self, system: &str, text: &str) -> Result<String, ModelError> {
         let body = json!({
             "model": self.settings.model,
             "messages": [
@@ -121,54 +122,54 @@ impl Model {
         if let Some(key) = &self.settings.api_key {
             request = request.bearer_auth(key.expose());
         }
-        let answered = outgoing::send(request).await.map_err(|it| away(&it))?;
-        let status = answered.status();
-        let retry_after = answered
+        let response = outgoing::send(request).await.map_err(|error| unavailable(&error))?;
+        let status = response.status();
+        let retry_after = response
             .headers()
             .get(RETRY_AFTER)
-            .and_then(|it| it.to_str().ok())
-            .map(|it| format!(", Retry-After: {it}"))
+            .and_then(|value| value.to_str().ok())
+            .map(|delay| format!(", Retry-After: {delay}"))
             .unwrap_or_default();
-        let answer = read(answered).await?;
+        let body = read(response).await?;
         match status {
-            StatusCode::OK => said(&answer),
+            StatusCode::OK => completion_text(&body),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                Err(ModelError::Away(format!("it answers {status}{retry_after}")))
+                Err(ModelError::Unavailable(format!("it responds with {status}{retry_after}")))
             }
             status if status.is_server_error() => {
-                Err(ModelError::Away(format!("it answers {status}{retry_after}")))
+                Err(ModelError::Unavailable(format!("it responds with {status}{retry_after}")))
             }
             status => {
-                let said: String = String::from_utf8_lossy(&answer)
+                let body: String = String::from_utf8_lossy(&body)
                     .chars()
-                    .filter(|it| !it.is_control())
-                    .take(SHOWN)
+                    .filter(|character| !character.is_control())
+                    .take(MAX_LOGGED)
                     .collect();
                 tracing::warn!(
                     status = status.as_u16(),
-                    said,
-                    "The endpoint of LLM_URL refuses with {status}"
+                    body,
+                    "The endpoint of LLM_URL rejected a request"
                 );
-                Err(ModelError::Refused(format!("it answers {status}")))
+                Err(ModelError::Refused(format!("it responds with {status}")))
             }
         }
     }
 
-    fn make_http(&self) -> reqwest::Result<reqwest::Client> {
+    fn build_client(&self) -> reqwest::Result<reqwest::Client> {
         client_builder(&self.proxies)?
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
             .user_agent(format!("{}/{}", self.program, env!("CARGO_PKG_VERSION")))
             .build()
     }
 
     fn http(&self) -> Result<&reqwest::Client, ModelError> {
         self.http
-            .get_or_init(|| self.make_http().map_err(|error| format!("{error:#}")))
+            .get_or_init(|| self.build_client().map_err(|error| format!("{error:#}")))
             .as_ref()
             .map_err(|error| {
-                tracing::error!("The endpoint of LLM_URL cannot be asked: {error}");
-                ModelError::Refused("no request can be made".into())
+                tracing::error!(%error, "Could not create the HTTP client for LLM_URL");
+                ModelError::Refused("this server cannot send requests to it".into())
             })
     }
 }
@@ -179,28 +180,29 @@ impl fmt::Debug for Model {
     }
 }
 
-async fn read(answered: Answered) -> Result<Vec<u8>, ModelError> {
-    let answer = answered.body(MAX_ANSWER_BYTES).await.map_err(|it| away(&it))?;
-    answer.ok_or_else(|| ModelError::Refused("its answer is larger than 1 MB".into()))
+async fn read(response: Answered) -> Result<Vec<u8>, ModelError> {
+    let body = response.body(MAX_RESPONSE_BYTES).await.map_err(|error| unavailable(&error))?;
+    body.ok_or_else(|| ModelError::Refused("its response is larger than 1 MB".into()))
 }
 
-fn said(answer: &[u8]) -> Result<String, ModelError> {
-    let completion: Completion = serde_json::from_slice(answer)
-        .map_err(|_other| ModelError::Refused("its answer is not a chat completion".into()))?;
-    let text = completion.choices.into_iter().next().and_then(|it| it.message.content);
-    match text.map(|it| it.trim().to_owned()) {
+fn completion_text(body: &[u8]) -> Result<String, ModelError> {
+    let completion: Completion = serde_json::from_slice(body)
+        .map_err(|_other| ModelError::Refused("its response is not a chat completion".into()))?;
+    let text = completion.choices.into_iter().next().and_then(|choice| choice.message.content);
+    match text.map(|text| text.trim().to_owned()) {
         Some(text) if !text.is_empty() => Ok(text),
-        _ => Err(ModelError::Away("its answer is empty".into())),
+        _ => Err(ModelError::Unavailable("its response is empty".into())),
     }
 }
 
-fn away(error: &reqwest::Error) -> ModelError {
-    let why = if error.is_timeout() { "it does not answer in time" } else { "it does not answer" };
+fn unavailable(error: &reqwest::Error) -> ModelError {
+    let why =
+        if error.is_timeout() { "it does not respond in time" } else { "it does not respond" };
     tracing::warn!(
         dependency = "model", error = ?error,
-        "The endpoint of LLM_URL gave no answer: {error}"
+        "The endpoint of LLM_URL did not respond"
     );
-    ModelError::Away(why.into())
+    ModelError::Unavailable(why.into())
 }
 
 #[cfg(test)]
@@ -212,35 +214,41 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_model_that_never_answers_is_not_available() {
-        // The system takes the connection, and nobody ever reads from it.
+    async fn a_model_that_never_responds_is_unavailable() {
+        // The kernel accepts the connection, and the test never reads from it.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let settings = ModelSettings { url, model: "slow".into(), api_key: None };
         let model = Model::new(settings, Proxies::default(), "test");
-        let said = model.complete("system", "text").await;
-        assert_eq!(said, Err(ModelError::Away("it does not answer in time".into())));
+        let result = model.complete("system", "text").await;
+        assert_eq!(result, Err(ModelError::Unavailable("it does not respond in time".into())));
     }
 
     #[test]
-    fn an_answer_is_the_text_of_the_first_choice() {
-        let answer = br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":" Tea. "}}]}"#;
-        assert_eq!(said(answer), Ok("Tea.".to_owned()));
+    fn a_completion_is_the_text_of_the_first_choice() {
+        let body = br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":" Tea. "}}]}"#;
+        assert_eq!(completion_text(body), Ok("Tea.".to_owned()));
         for empty in [r#"{"choices":[]}"#, r#"{"choices":[{"message":{"content":null}}]}"#] {
-            assert!(matches!(said(empty.as_bytes()), Err(ModelError::Away(_))), "{empty}");
+            assert!(
+                matches!(completion_text(empty.as_bytes()), Err(ModelError::Unavailable(_))),
+                "{empty}"
+            );
         }
         for other in ["", "{}", "<html>", r#"{"error":{"message":"no"}}"#] {
-            assert!(matches!(said(other.as_bytes()), Err(ModelError::Refused(_))), "{other}");
+            assert!(
+                matches!(completion_text(other.as_bytes()), Err(ModelError::Refused(_))),
+                "{other}"
+            );
         }
     }
 
     #[tokio::test]
-    async fn a_model_is_asked_through_a_proxy() {
+    async fn requests_to_a_model_use_the_proxy() {
         let (proxies, head) = fake::start(r#"{"choices": [{"message": {"content": "Tea."}}]}"#);
         let url = "http://llm.example.com/v1".to_owned();
         let settings = ModelSettings { url, model: "small".into(), api_key: None };
-        let said = Model::new(settings, proxies, "test").complete("system", "text").await;
-        assert_eq!(said, Ok("Tea.".to_owned()));
+        let model = Model::new(settings, proxies, "test");
+        assert_eq!(model.complete("system", "text").await, Ok("Tea.".to_owned()));
         let line = "POST http://llm.example.com/v1/chat/completions HTTP/1.1";
         assert!(fake::is_request(&head.join().unwrap(), line));
     }

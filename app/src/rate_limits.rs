@@ -1,7 +1,8 @@
 //! The rate limits of each user at `/mcp`, over all instances.
 //!
-//! There are three quotas: for calls; for the requests of clients that connect, so that calls cannot use
-//! it up; and for requests that may follow in great numbers, such as the pages of a long list.
+//! There are three quotas: for calls; for the requests of clients that connect, so that calls
+//! cannot exhaust it; and for requests that may follow in great numbers, such as the pages of a
+//! long list. In addition, the bytes that a user adds to the shared store are limited.
 
 use std::time::Duration;
 
@@ -11,22 +12,22 @@ use oauth::limits::{Bucket, Verdict, per_minute};
 
 use crate::App;
 
-/// The quotas of cheap requests as a multiple of the quota of calls: clients request every list when they
-/// connect, some of them several times.
+/// The quotas of cheap requests, as a multiple of the quota of calls: clients request every list
+/// when they connect, some of them several times.
 const LIGHT_FACTOR: u32 = 10;
 
-/// The minimum quota per minute for the requests of clients that connect, even if fewer calls are allowed.
-/// A client needs about eight, and several may start together.
-const LEAST_LIGHT: u32 = 120;
+/// The minimum quota per minute for the requests of clients that connect, even if fewer calls are
+/// allowed. A client needs about eight, and several may start at the same time.
+const MIN_LIGHT: u32 = 120;
 
-/// The number of bytes of streams, responses and waiting calls that a user may add to the shared store
-/// within the time for which it keeps them. GCRA allows a burst of the same size before, so a user
-/// occupies at most twice this: a quarter of the smallest supported store.
-const KEPT: Bucket =
+/// The number of bytes of streams, responses and waiting calls that a user may add to the shared
+/// store within the time for which the store keeps them. GCRA also allows a burst of the same size,
+/// so a user occupies at most twice this: a quarter of the smallest supported store.
+const STORAGE: Bucket =
     Bucket { name: "kept", limit: 32 * 1024 * 1024, window: Duration::from_mins(15) };
 
-/// The limits of each user.
-pub(crate) struct PerPerson {
+/// The rate limits of each user.
+pub(crate) struct UserRateLimiter {
     app: App,
     /// `None` if `RATE_LIMIT_PER_MINUTE` is 0. The storage quota applies nevertheless.
     requests: Option<Requests>,
@@ -39,13 +40,13 @@ struct Requests {
     followups: Bucket,
 }
 
-impl PerPerson {
-    /// The limits that `RATE_LIMIT_PER_MINUTE` configures.
+impl UserRateLimiter {
+    /// Returns the limits that `RATE_LIMIT_PER_MINUTE` configures.
     pub(crate) fn configured(app: &App) -> Self {
         let limit = app.config().http.rate_limit_per_minute;
         let requests = (limit > 0).then(|| Requests {
             calls: per_minute("calls", limit),
-            light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR).max(LEAST_LIGHT)),
+            light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR).max(MIN_LIGHT)),
             followups: per_minute("followups", limit.saturating_mul(LIGHT_FACTOR)),
         });
         Self { app: app.clone(), requests }
@@ -78,15 +79,15 @@ impl PerPerson {
 }
 
 #[async_trait]
-impl RateLimiter for PerPerson {
+impl RateLimiter for UserRateLimiter {
     async fn reserve_storage(&self, caller: &Caller, bytes: usize) -> bool {
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let verdict = self.app.oauth().limiter().take(&KEPT, caller.user.as_str(), count).await;
+        let verdict = self.app.oauth().limiter().take(&STORAGE, caller.user.as_str(), count).await;
         if !verdict.is_allowed() {
             tracing::warn!(
                 user = %caller.user,
                 bytes,
-                "Refused to keep an answer or call for a user who fills the shared store"
+                "Refused to store a response or call: the user has exhausted the storage quota"
             );
         }
         verdict.is_allowed()
@@ -99,7 +100,7 @@ impl RateLimiter for PerPerson {
             self.take(&limits.light, caller, requests.light),
             self.take(&limits.followups, caller, requests.followups),
         );
-        // A batch may be of several kinds, and one refusal is enough.
+        // A batch may count against several quotas; one refusal refuses it.
         let mut verdicts = [calls, light, followups].into_iter().flatten();
         let first = verdicts.next().unwrap_or(mcp::RateDecision::Allowed(None));
         verdicts.fold(first, |verdict, next| match next {

@@ -4,8 +4,8 @@ use sea_orm::entity::prelude::*;
 
 use crate::{Digest, DownloadId, GrantId, Kid};
 
-/// A row of `exports`. The file can be downloaded once the row has a token. The table and the column
-/// `notes` have the names of the first files that were offered.
+/// A row of `exports`. The file can be downloaded once the row has a token. The table and its
+/// column `notes` are named after the first kind of file that was offered.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "exports")]
@@ -13,7 +13,7 @@ pub struct Model {
     /// The id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: DownloadId,
-    /// The `sub` of its owner.
+    /// The `sub` of the owner.
     #[sea_orm(column_type = "Text")]
     pub owner_sub: String,
     /// The grant of the access token that created it; `None` if the token had none.
@@ -28,12 +28,12 @@ pub struct Model {
     pub media_type: String,
     /// The size in bytes.
     pub bytes: i64,
-    /// The number of its rows in `export_chunks`.
+    /// The number of rows in `export_chunks`.
     pub chunks: i32,
     /// The number of items in the file.
     #[sea_orm(column_name = "notes")]
     pub items: i64,
-    /// The hash of the token in its URL; `None` while the file is being written.
+    /// The hash of the token in the URL; `None` while the file is being written.
     pub token_hash: Option<Digest>,
     /// When writing began.
     pub created_at: DateTimeUtc,

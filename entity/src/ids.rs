@@ -1,4 +1,4 @@
-//! One newtype per id, so that two ids cannot change places.
+//! One newtype per kind of id, so that two ids cannot be confused.
 
 use std::{fmt, str::FromStr};
 
@@ -6,13 +6,13 @@ use sea_orm::{DbErr, DeriveValueType, TryFromU64};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Which signing key: the RFC 7638 thumbprint of its public half.
+/// The id of a signing key: the RFC 7638 thumbprint of its public key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, DeriveValueType)]
 #[serde(transparent)]
 pub struct Kid(pub String);
 
 impl Kid {
-    /// As it stands in the header of a token.
+    /// Returns the value of `kid` in the header of a token.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -24,8 +24,8 @@ impl fmt::Display for Kid {
     }
 }
 
-/// Which client: a name that we made (`mcl_…`), one of the configuration, or the address of its
-/// metadata document.
+/// The id of a client: one that this server generated (`mcl_…`), one from the configuration, or the
+/// URL of a client metadata document.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, DeriveValueType,
 )]
@@ -33,7 +33,7 @@ impl fmt::Display for Kid {
 pub struct ClientId(pub String);
 
 impl ClientId {
-    /// As the client sends it.
+    /// Returns the `client_id` as the client sends it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,20 +45,21 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// Which grant: what a person allowed one installation of a client, once. It is the `sid` of access
-/// tokens. A UUID of version 7.
+/// The id of a grant: what a user allowed one installation of a client. It is the `sid` of access
+/// tokens. A UUID version 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, DeriveValueType)]
 #[serde(transparent)]
 pub struct GrantId(pub Uuid);
 
-/// The text is not the id of a grant, as the `sid` of a token that was minted by hand is not.
+/// The text is not the id of a grant. The `sid` of a token that an operator created by hand is not
+/// one, either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAGrant;
 
 impl FromStr for GrantId {
     type Err = NotAGrant;
 
-    /// Takes the form in which it is written, and no other: one grant has one name.
+    /// Accepts only the form that [`fmt::Display`] writes, so that each grant has one name.
     fn from_str(text: &str) -> Result<Self, NotAGrant> {
         match Uuid::try_parse(text) {
             Ok(id) if id.as_hyphenated().to_string() == text => Ok(Self(id)),
@@ -81,14 +82,14 @@ impl fmt::Display for NotAGrant {
 
 impl std::error::Error for NotAGrant {}
 
-/// The id of a file for download. A random UUID. Not a credential: a file is found by it only
-/// together with the user it belongs to.
+/// The id of a file for download: a random UUID. Not a credential: a file is looked up by its id
+/// only together with its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, DeriveValueType)]
 #[serde(transparent)]
 pub struct DownloadId(pub Uuid);
 
 impl DownloadId {
-    /// Takes the form in which it is written, and no other.
+    /// Accepts only the form that [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Option<Self> {
         let id = Uuid::try_parse(text).ok()?;
         (id.as_hyphenated().to_string() == text).then_some(Self(id))
@@ -101,18 +102,18 @@ impl fmt::Display for DownloadId {
     }
 }
 
-/// Which line of the audit log. A UUID of version 7.
+/// The id of an entry of the audit log: a UUID version 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, DeriveValueType)]
 #[serde(transparent)]
 pub struct AuditId(pub Uuid);
 
-/// The SHA-256 hash of something: of a secret, which is never kept itself, or of a document. It does
-/// not print, and is compared in constant time by whoever compares it with what somebody sent.
+/// A SHA-256 hash: of a secret, which is never stored itself, or of a document. `Debug` does not
+/// print it. Code that compares it with input from a request must do so in constant time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, DeriveValueType)]
 pub struct Digest(Vec<u8>);
 
 impl Digest {
-    /// What came out of the hash function.
+    /// Wraps the output of the hash function.
     pub fn new(hash: [u8; 32]) -> Self {
         Self(hash.to_vec())
     }
@@ -129,8 +130,9 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// None of these is ever a number that the database counts up, which SeaORM wants to be told.
-macro_rules! never_counted {
+/// SeaORM requires `TryFromU64` of primary keys, for keys that the database increments. None of
+/// these is such a key, so the conversion always fails.
+macro_rules! not_auto_incremented {
     ($($id:ty),*) => {$(
         impl TryFromU64 for $id {
             fn try_from_u64(_: u64) -> Result<Self, DbErr> {
@@ -139,4 +141,4 @@ macro_rules! never_counted {
         }
     )*};
 }
-never_counted!(Kid, ClientId, GrantId, DownloadId, AuditId, Digest);
+not_auto_incremented!(Kid, ClientId, GrantId, DownloadId, AuditId, Digest);

@@ -1,4 +1,4 @@
-//! What became of jobs, counted over all processes and all time.
+//! The number of jobs and attempts by result, over all processes and all time.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,13 +10,13 @@ pub struct Model {
     /// What is counted.
     #[sea_orm(primary_key, auto_increment = false)]
     pub what: What,
-    /// The tool, or a word for any that is not in the catalog.
+    /// The tool, or one word for all tools that are not in the catalog.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub tool: String,
-    /// How it ended.
+    /// The result.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub how: String,
-    /// How many.
+    /// The number.
     pub total: i64,
 }
 
@@ -24,7 +24,7 @@ pub struct Model {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum What {
-    /// Attempts at jobs.
+    /// Attempts of jobs.
     #[sea_orm(string_value = "attempt")]
     Attempt,
     /// Jobs.

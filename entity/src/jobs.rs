@@ -1,123 +1,124 @@
-//! A call that runs in a worker.
+//! Jobs: tool calls that run in a worker.
 
 use sea_orm::{Iterable as _, QuerySelect as _, entity::prelude::*, sea_query::Expr};
 
 use crate::{GrantId, Kid};
 
-/// A row of `jobs`. Columns of JSON are text; what stands in them is `app::jobs`' business.
+/// A row of `jobs`. Columns with JSON are text; the crate `jobs` defines their content.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "jobs")]
 pub struct Model {
-    /// Random; it is the task id of the protocol too.
+    /// A random id, which is also the task id of the protocol.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub id: String,
-    /// The `sub` of the person it belongs to.
+    /// The `sub` of the owner.
     #[sea_orm(column_type = "Text")]
     pub owner_sub: String,
     /// The client through which it was started.
     #[sea_orm(column_type = "Text")]
     pub client_id: String,
-    /// The grant of the access token that started it; `None` if the token had none, or in rows of
-    /// versions before this column.
+    /// The grant of the access token that started the job; `None` if the token had none, or if the
+    /// row is older than this column.
     pub grant_id: Option<GrantId>,
-    /// The key that signed that token; `None` in rows of versions before this column.
+    /// The key that signed that token; `None` if the row is older than this column.
     pub key_id: Option<Kid>,
     /// The tool to run.
     #[sea_orm(column_type = "Text")]
     pub tool: String,
-    /// JSON: everything that any process needs to run it, but for the arguments.
+    /// JSON: the call without its arguments, with everything that a process needs to run the job.
     #[sea_orm(column_type = "Text")]
     pub call: String,
-    /// The arguments as they were sent, which may be large; nothing once it has ended.
+    /// The arguments as the client sent them, which may be large. `None` once the job has ended.
     #[sea_orm(column_type = "Text", nullable)]
     pub arguments: Option<String>,
-    /// Where it is in its life.
+    /// The state of the job.
     pub status: Status,
-    /// How often it was claimed. Every write of an attempt names its number, and is void once
-    /// another has begun.
+    /// The number of attempts so far. Every write of an attempt names its number, and has no effect
+    /// once the next attempt has begun.
     pub attempt: i32,
-    /// How many of the attempts have failed.
+    /// The number of attempts that have failed.
     pub failures: i32,
-    /// How many may.
+    /// The number of failures after which the job fails.
     pub max_attempts: i32,
-    /// Milliseconds that one attempt may take.
+    /// The timeout of one attempt, in milliseconds.
     pub timeout_ms: i64,
-    /// Not before this time.
+    /// The time before which the job is not run.
     pub run_at: DateTimeUtc,
-    /// While it runs: from when on its worker counts as dead. While it waits for the client: from
-    /// when on nobody waits any more.
+    /// While the job runs: the end of its worker's lease. While it waits for the client: the
+    /// deadline for answers.
     pub lease_until: Option<DateTimeUtc>,
-    /// Who runs it.
+    /// The name of the worker that runs it.
     #[sea_orm(column_type = "Text", nullable)]
     pub worker: Option<String>,
     /// The job that waits for this one.
     #[sea_orm(column_type = "Text", nullable)]
     pub parent_id: Option<String>,
-    /// What that job calls it.
+    /// The key of this job among the children of its parent.
     #[sea_orm(column_type = "Text", nullable)]
     pub parent_key: Option<String>,
-    /// How many jobs it waits for.
+    /// The number of unfinished child jobs that it waits for.
     pub pending: i32,
-    /// How far it is.
+    /// The progress.
     pub progress: Option<f64>,
-    /// What `progress` will be at the end.
+    /// The value of `progress` at the end.
     pub total: Option<f64>,
     /// The progress in words.
     #[sea_orm(column_type = "Text", nullable)]
     pub message: Option<String>,
-    /// JSON: what a later attempt needs to go on.
+    /// JSON: the state from which a later attempt continues.
     #[sea_orm(column_type = "Text", nullable)]
     pub checkpoint: Option<String>,
-    /// JSON: what the client must answer.
+    /// JSON: the questions that the client must answer.
     #[sea_orm(column_type = "Text", nullable)]
     pub questions: Option<String>,
-    /// JSON: what the client has answered.
+    /// JSON: the answers of the client.
     #[sea_orm(column_type = "Text", nullable)]
     pub answers: Option<String>,
-    /// JSON: what came of it.
+    /// JSON: the result.
     #[sea_orm(column_type = "Text", nullable)]
     pub outcome: Option<String>,
-    /// Why the last attempt that failed did, for the log and the model.
+    /// The error of the last failed attempt, for the log and the model.
     #[sea_orm(column_type = "Text", nullable)]
     pub error: Option<String>,
-    /// Whether a client that does not ask was told how it stands.
+    /// Whether a client that does not poll has been notified of the current state.
     pub announced: bool,
-    /// Milliseconds that the result is kept.
+    /// How long the result is kept, in milliseconds.
     pub keep_ms: i64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTimeUtc,
     /// When its status or progress last changed.
     pub updated_at: DateTimeUtc,
     /// When it ended.
     pub ended_at: Option<DateTimeUtc>,
-    /// From when on it may be deleted. A child goes with its parent.
+    /// When the row may be deleted. `None` until the job has ended, and always for child jobs,
+    /// which are deleted with their parent.
     pub expires_at: Option<DateTimeUtc>,
 }
 
-/// Where a job is in its life.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Status {
-    /// It waits for a worker, and for its time.
+    /// It waits for a worker, not before `run_at`.
     #[sea_orm(string_value = "queued")]
     Queued,
-    /// A worker has it.
+    /// A worker runs it.
     #[sea_orm(string_value = "running")]
     Running,
-    /// It waits for its children.
+    /// It waits for its child jobs.
     #[sea_orm(string_value = "waiting")]
     Waiting,
-    /// It waits for the client.
+    /// It waits for answers of the client.
     #[sea_orm(string_value = "input_required")]
     InputRequired,
-    /// There is a result.
+    /// It has a result.
     #[sea_orm(string_value = "completed")]
     Completed,
-    /// There is none.
+    /// It ended without a result.
     #[sea_orm(string_value = "failed")]
     Failed,
-    /// The client wanted none.
+    /// It was cancelled.
     #[sea_orm(string_value = "cancelled")]
     Cancelled,
 }
@@ -125,27 +126,28 @@ pub enum Status {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// The jobs of one person that a client has started: where every query for jobs begins.
+    /// Selects the jobs of a user that a client has started, without child jobs.
     pub fn owned_by(owner: &str) -> Select<Self> {
         Self::find().filter(COLUMN.owner_sub.eq(owner)).filter(COLUMN.parent_id.is_null())
     }
 
-    /// One of them.
+    /// Selects one of these jobs.
     pub fn owned(owner: &str, id: &str) -> Select<Self> {
         Self::owned_by(owner).filter(COLUMN.id.eq(id))
     }
 
-    /// Jobs to look at: without what only whoever runs one needs, which may be large.
-    pub fn outside(jobs: Select<Self>) -> Select<Self> {
-        let large = |it: &Column| matches!(it, Column::Arguments | Column::Checkpoint);
-        let nothing = || Expr::value(None::<String>);
+    /// Replaces the columns that only a worker needs, and that may be large, by `NULL`: the
+    /// arguments and the checkpoint.
+    pub fn without_payload(jobs: Select<Self>) -> Select<Self> {
+        let is_large = |column: &Column| matches!(column, Column::Arguments | Column::Checkpoint);
+        let null = || Expr::value(None::<String>);
         jobs.select_only()
-            .columns(Column::iter().filter(|it| !large(it)))
-            .expr_as(nothing(), Column::Arguments)
-            .expr_as(nothing(), Column::Checkpoint)
+            .columns(Column::iter().filter(|column| !is_large(column)))
+            .expr_as(null(), Column::Arguments)
+            .expr_as(null(), Column::Checkpoint)
     }
 
-    /// The deletion of all jobs of one person.
+    /// Deletes all jobs of a user, including child jobs.
     pub fn delete_owned_by(owner: &str) -> sea_orm::DeleteMany<Self> {
         Self::delete_many().filter(COLUMN.owner_sub.eq(owner))
     }

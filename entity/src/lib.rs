@@ -1,6 +1,6 @@
-//! What a row is: one module per table, an id newtype for each kind of id, and finders that begin
-//! with the owner. No rules live here; what may be done with a row is decided in the crates
-//! that use it.
+//! The rows of the database: one module per table, a newtype for each kind of id, and queries that
+//! begin with the owner. No business rules: the crates that use a row decide what may be done with
+//! it.
 
 pub mod access_cutoffs;
 pub mod download_chunks;

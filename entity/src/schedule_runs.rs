@@ -1,4 +1,4 @@
-//! When each schedule last ran, so that of several workers one runs it.
+//! When each schedule last ran, so that only one of several workers runs it.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,11 +10,11 @@ pub struct Model {
     /// The name of the schedule.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub name: String,
-    /// When a worker last took it.
+    /// When a worker last started it.
     pub ran_at: DateTimeUtc,
-    /// How often it ran, on any worker.
+    /// The number of runs, on all workers.
     pub ran: i64,
-    /// How often it failed, on any worker.
+    /// The number of failed runs, on all workers.
     pub failed: i64,
 }
 

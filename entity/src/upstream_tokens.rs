@@ -2,8 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `github_tokens`, the name of the table from when GitHub was the only provider. It has
-/// rows only while an access policy requires membership in an organization.
+/// A row of `github_tokens`; the name of the table dates from when GitHub was the only provider. It
+/// has rows only while the access policy requires membership in an organization.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "github_tokens")]

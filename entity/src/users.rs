@@ -1,4 +1,4 @@
-//! A person who has signed in.
+//! Users who have signed in.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,38 +7,39 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
 pub struct Model {
-    /// The `sub` of their access tokens: `<provider>:<subject>`, such as `github:<numeric id>`, or
+    /// The `sub` of access tokens: `<provider>:<subject>`, such as `github:<numeric id>`, or
     /// `dev:<name>` in development.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub sub: String,
-    /// The name they sign in with. It can change and can pass to somebody else, so it is shown and
-    /// never compared.
+    /// The login at the provider. It can change and be reassigned, so it is displayed but never
+    /// compared.
     #[sea_orm(column_type = "Text")]
     pub login: String,
-    /// The name they want to be called by, if they gave one.
+    /// The display name at the provider, if there is one.
     #[sea_orm(column_type = "Text", nullable)]
     pub display_name: Option<String>,
-    /// First sign-in.
+    /// The first sign-in.
     pub created_at: DateTimeUtc,
-    /// Last sign-in.
+    /// The last sign-in.
     pub last_seen_at: DateTimeUtc,
-    /// The number in `sub` of a GitHub user. Only the earlier version of the program, which may run
-    /// beside this one, reads it.
+    /// The number in the `sub` of a GitHub user. Only the previous version of the program, which
+    /// may run beside this one, reads it.
     pub github_id: Option<i64>,
-    /// When an operator shut them out; nothing while they may come in.
+    /// When an operator blocked the user; `None` if the user is not blocked.
     pub blocked_at: Option<DateTimeUtc>,
-    /// When it was last found that they may come in.
+    /// When the access policy last admitted the user.
     pub gate_checked_at: Option<DateTimeUtc>,
-    /// When an instance last set out to find that, so that others need not.
+    /// When an instance last began to recheck the access policy, so that others need not.
     pub gate_asked_at: Option<DateTimeUtc>,
-    /// The organization that they were a member of at `gate_checked_at`, if membership was asked for.
+    /// The organization of which the user was a member at `gate_checked_at`, if membership was
+    /// required.
     #[sea_orm(column_type = "Text", nullable)]
     pub gate_org: Option<String>,
-    /// The identity provider in `sub`. The database generates it; it cannot be written.
+    /// The identity provider in `sub`. A generated column, which cannot be written.
     #[sea_orm(column_type = "Text", nullable)]
     pub provider: Option<String>,
-    /// The identifier of the person at the provider, which never changes and is never reassigned. The
-    /// database generates it from `sub`; it cannot be written.
+    /// The identifier of the user at the provider, which never changes and is never reassigned. A
+    /// generated column, which cannot be written.
     #[sea_orm(column_type = "Text", nullable)]
     pub provider_subject: Option<String>,
 }
@@ -46,8 +47,8 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// A change of one person's row.
-    pub fn update_one_of(sub: &str) -> sea_orm::UpdateMany<Self> {
+    /// Updates the row of a user.
+    pub fn update_by_sub(sub: &str) -> sea_orm::UpdateMany<Self> {
         Self::update_many().filter(COLUMN.sub.eq(sub))
     }
 }

@@ -60,7 +60,7 @@ fn start() -> Target {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
-        .expect("a runtime");
+        .expect("the runtime starts");
     let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{
         "protocolVersion":"2025-03-26","capabilities":{"sampling":{}},
         "clientInfo":{"name":"fuzz","version":"1"}}}"#;
@@ -78,9 +78,9 @@ fn start() -> Target {
         let reply = engine
             .post(caller(), &standard_headers(), hello.into())
             .await;
-        (engine, reply.session.expect("a session"))
+        (engine, reply.session.expect("initialize creates a session"))
     });
-    let session = HeaderValue::try_from(session).expect("an id is visible ASCII");
+    let session = HeaderValue::try_from(session).expect("session ids are valid header values");
     Target {
         runtime,
         engine,

@@ -36,7 +36,7 @@ pub async fn unnotified(
     only: Option<&[JobId]>,
     silence: Duration,
 ) -> Result<Vec<Unnotified>, Failure> {
-    let select = Entity::outside(Entity::find()).filter(COLUMN.announced.eq(false));
+    let select = Entity::without_payload(Entity::find()).filter(COLUMN.announced.eq(false));
     let select = if let Some(ids) = only {
         select.filter(Column::Id.is_in(ids.iter().map(JobId::as_str)))
     } else {

@@ -31,7 +31,7 @@ pub(super) async fn find(
     user: &UserId,
     id: &JobId,
 ) -> Result<Option<Model>, Failure> {
-    Ok(Entity::outside(Entity::owned(user.as_str(), id.as_str())).one(db).await?)
+    Ok(Entity::without_payload(Entity::owned(user.as_str(), id.as_str())).one(db).await?)
 }
 
 /// Loads a page of jobs, newest first, of some tools or (`None`) of all. `Ok(None)`: `after` is not a
@@ -43,7 +43,7 @@ pub(super) async fn list(
     after: Option<&str>,
     max: usize,
 ) -> Result<Option<JobPage>, Failure> {
-    let mut select = Entity::outside(Entity::owned_by(user.as_str()));
+    let mut select = Entity::without_payload(Entity::owned_by(user.as_str()));
     if let Some(tools) = tools {
         select = select.filter(Expr::col(Column::Tool).is_in(tools.iter().copied()));
     }

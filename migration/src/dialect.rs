@@ -1,9 +1,9 @@
-//! SQL for both databases: one text, in which only the names of types differ, or one text for each.
+//! SQL for both databases: one text in which only the names of types differ, or a text for each.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
-/// The types, as the text calls them, on Postgres and on SQLite. SQLite keeps times as text that
-/// sorts as the times do.
+/// The placeholders for types, with the type on Postgres and on SQLite. SQLite stores times as text
+/// that sorts chronologically.
 const TYPES: [(&str, &str, &str); 4] = [
     ("{bytes}", "bytea", "blob"),
     ("{json}", "jsonb", "text"),
@@ -11,7 +11,7 @@ const TYPES: [(&str, &str, &str); 4] = [
     ("{uuid}", "uuid", "blob"),
 ];
 
-/// Runs some statements, with `{bytes}`, `{json}`, `{time}` and `{uuid}` for the types of the
+/// Runs statements, after replacing `{bytes}`, `{json}`, `{time}` and `{uuid}` by the types of the
 /// database.
 pub async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     let mut sql = sql.to_owned();
@@ -21,7 +21,7 @@ pub async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     manager.get_connection().execute_unprepared(&sql).await.map(drop)
 }
 
-/// Runs the statements that were written for the database.
+/// Runs the statements for the database in use.
 pub async fn run_either(
     manager: &SchemaManager<'_>,
     on_postgres: &str,

@@ -1,9 +1,8 @@
-//! The schema's history, oldest first. A migration is written once and never edited after it has
-//! run anywhere: it names tables and columns by strings and knows no entity, because entities
-//! change and history does not.
+//! The migrations of the base, oldest first. A migration must not change after it has run anywhere.
+//! It names tables and columns by strings and uses no entity, because entities change.
 //!
-//! Old instances run beside new ones during a deploy, so a migration first expands (adds what the
-//! new code needs) and a later one contracts (drops what no running code uses).
+//! During a deploy, old instances run beside new ones. Therefore a migration only adds what the new
+//! code needs (expand), and a later one drops what no running code uses any more (contract).
 
 #![expect(
     elided_lifetimes_in_paths,
@@ -76,56 +75,56 @@ fn base() -> Vec<Box<dyn MigrationTrait>> {
     ]
 }
 
-/// The number of the advisory lock that is held while a Postgres database is migrated. Any number
-/// serves that no other user of the database has chosen.
+/// The key of the advisory lock that is held while a Postgres database is migrated. It must differ
+/// from the keys that other programs use in the same database.
 const LOCK: i64 = 0x6e6f_7465_732d_6d63;
 
-/// How long one process waits for another one that migrates. Longer than any of our migrations
-/// takes; an instance that gives up is started again by its platform.
+/// How long a process waits while another one migrates: longer than any migration takes. If it
+/// gives up, the platform starts the instance again.
 const LOCK_WAIT: &str = "120s";
 
-/// How long we wait for the lock on our side: longer than the database, which may have gone silent.
+/// The timeout for the lock on the side of the client, in case the database does not respond.
 const LOCK_LIMIT: Duration = Duration::from_secs(130);
 
-/// How long all migrations together may take on the server. No migration so far takes a minute.
+/// The timeout of all migrations together on the server. No migration so far takes a minute.
 const RUN_WAIT: &str = "10min";
 
-/// How long we wait for all migrations on our side.
+/// The timeout of all migrations together on the side of the client.
 const RUN_LIMIT: Duration = Duration::from_mins(11);
 
-/// What became of the schema, or would.
+/// A migration and whether it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The name of the migration.
     pub name: String,
-    /// Whether the database has it.
+    /// Whether the database has the migration.
     pub applied: bool,
 }
 
 impl Schema {
-    /// The schema of the base alone.
+    /// Returns the schema of the base alone.
     pub fn base() -> Self {
         Self { product: Vec::new }
     }
 
-    /// The schema of a product with these migrations.
+    /// Returns the schema of a product with these migrations.
     pub fn with(product: fn() -> Vec<Box<dyn MigrationTrait>>) -> Self {
         Self { product }
     }
 
-    /// Brings the database up to the newest schema: all of it, or nothing of it.
+    /// Applies all missing migrations in one transaction.
     ///
-    /// Safe to call from several processes at once. They take turns, by an advisory lock on Postgres
-    /// and by the write lock on SQLite, and all but the first find nothing left to do. Both locks end
-    /// with the transaction, so a process that dies while migrating leaves neither a lock nor half a
-    /// schema behind.
+    /// Safe to call from several processes at once: they take turns, by an advisory lock on
+    /// Postgres and by the write lock on SQLite, and all but the first find nothing to do. Both
+    /// locks end with the transaction, so a process that dies while it migrates leaves neither a
+    /// lock nor a partial schema behind.
     ///
-    /// A database that has all of our migrations and those of a later version is as it should be: a
-    /// deploy that is taken back migrates with the older program.
+    /// Migrations of a later version in the database are not an error: when a deploy is rolled
+    /// back, the older program calls this, too.
     pub async fn migrate(self, db: &DatabaseConnection) -> Result<(), DbErr> {
-        let transaction = within(LOCK_LIMIT, alone(db)).await?;
+        let transaction = within(LOCK_LIMIT, begin_exclusive(db)).await?;
         within(RUN_LIMIT, async {
-            if self.status(&transaction).await?.iter().any(|it| !it.applied) {
+            if self.status(&transaction).await?.iter().any(|step| !step.applied) {
                 self.up(&transaction, None).await?;
             }
             transaction.commit().await
@@ -133,10 +132,10 @@ impl Schema {
         .await
     }
 
-    /// Takes back the newest migrations, as many as `steps`: all of them, or none. What only they had
-    /// room for is lost.
-    pub async fn take_back(self, db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
-        let transaction = within(LOCK_LIMIT, alone(db)).await?;
+    /// Reverts the newest `steps` migrations in one transaction. Deletes the data that only their
+    /// tables and columns can hold.
+    pub async fn revert(self, db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
+        let transaction = within(LOCK_LIMIT, begin_exclusive(db)).await?;
         within(RUN_LIMIT, async {
             self.down(&transaction, Some(steps)).await?;
             transaction.commit().await
@@ -144,20 +143,20 @@ impl Schema {
         .await
     }
 
-    /// Every migration, oldest first, and whether the database has it. Only reads, so that any process
-    /// may ask at any time.
+    /// Returns all migrations, oldest first, and whether the database has them. Only reads, so any
+    /// process may call it at any time.
     pub async fn status(self, db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
         let applied = applied(db).await?;
         let all = self.migrations();
         let step = |name: &str| Step {
-            applied: applied.iter().any(|it| it == name),
+            applied: applied.iter().any(|applied_name| applied_name == name),
             name: name.to_owned(),
         };
-        Ok(all.iter().map(|it| step(it.name())).collect())
+        Ok(all.iter().map(|migration| step(migration.name())).collect())
     }
 }
 
-/// The names of the migrations that the database has: none if it was never migrated.
+/// Returns the names of the migrations that the database has. Empty if it was never migrated.
 async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
     let backend = db.get_database_backend();
     let ask = |sql: &str| Statement::from_string(backend, sql);
@@ -173,7 +172,7 @@ async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
     rows.iter().map(|row| row.try_get("", "version")).collect()
 }
 
-/// Bounds what the database may never answer.
+/// Adds a timeout, because the database may never respond.
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, DbErr>>,
@@ -184,8 +183,8 @@ async fn within<T>(
     })
 }
 
-/// A transaction that no other process migrates beside.
-async fn alone(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+/// Begins a transaction during which no other process can migrate.
+async fn begin_exclusive(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let transaction = db
         .begin_with_options(TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -193,8 +192,8 @@ async fn alone(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
         })
         .await?;
     if db.get_database_backend() == DbBackend::Postgres {
-        // The pool's bound on a statement is meant for requests, and waiting for the lock is one
-        // statement.
+        // The statement timeout of the pool is meant for requests; waiting for the lock counts as a
+        // statement, too.
         transaction
             .execute_unprepared(&format!(
                 "SET LOCAL statement_timeout = '{RUN_WAIT}'; SET LOCAL lock_timeout = '{LOCK_WAIT}'; \

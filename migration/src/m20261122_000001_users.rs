@@ -1,4 +1,4 @@
-//! People who have signed in.
+//! Creates the table of users.
 
 use sea_orm_migration::prelude::*;
 

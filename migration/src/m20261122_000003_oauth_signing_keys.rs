@@ -1,7 +1,7 @@
-//! The keys that sign access tokens.
+//! Creates the table of the keys that sign access tokens.
 //!
-//! Instances that start together on an empty table each make a key; the unique index lets one of
-//! them in, and the others use that one.
+//! Instances that start together on an empty table each create a key. The unique index accepts one
+//! of them, and the other instances use it.
 
 use sea_orm_migration::prelude::*;
 
@@ -29,7 +29,7 @@ impl MigrationTrait for Migration {
                     .take(),
             )
             .await?;
-        // Partial indexes are written alike on both databases, but the builder has no word for them.
+        // Partial indexes have the same syntax on both databases, but the builder does not support them.
         manager
             .get_connection()
             .execute_unprepared(

@@ -1,7 +1,8 @@
-//! What signing in with GitHub needs to know of a person, and which account a login belongs to.
+//! Adds the columns for sign-in with GitHub, and the table that pins logins to accounts.
 //!
-//! A login on the list of who may sign in names a person, but GitHub lets people change theirs and
-//! gives it to the next who asks. So the first sign-in under a login pins it to the numeric id.
+//! An entry of the allow list may be a login, but GitHub lets users change their logins and
+//! reassigns them. Therefore the first sign-in with a login pins it to the numeric id of the
+//! account.
 
 use sea_orm_migration::prelude::*;
 
@@ -21,7 +22,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-// One column per statement: SQLite cannot add two at once.
+// One column per statement: SQLite cannot add several at once.
 const UP: &str = "
 ALTER TABLE users ADD COLUMN github_id bigint;
 ALTER TABLE users ADD COLUMN blocked_at {time};
@@ -36,7 +37,7 @@ CREATE TABLE login_pins (
     pinned_at {time} NOT NULL,
     CONSTRAINT login_pins_pkey PRIMARY KEY (login)
 );
--- Whoever has come in is asked for by number.
+-- For the pins of a user, who is looked up by number.
 CREATE INDEX login_pins_github_id ON login_pins (github_id);
 ";
 

@@ -1,5 +1,5 @@
-//! The programs that people connect: registered by themselves, or known by the address of their
-//! metadata document.
+//! Creates the table of OAuth clients, which registered themselves or are identified by the URL of
+//! their metadata document.
 
 use sea_orm_migration::prelude::*;
 
@@ -36,6 +36,6 @@ CREATE TABLE oauth_clients (
     CONSTRAINT oauth_clients_metadata_hash CHECK (length(metadata_hash) = 32),
     CONSTRAINT oauth_clients_secret_hash CHECK (length(secret_hash) = 32)
 );
--- For the clean-up.
+-- For deleting expired clients.
 CREATE INDEX oauth_clients_expires_at ON oauth_clients (expires_at) WHERE expires_at IS NOT NULL;
 ";

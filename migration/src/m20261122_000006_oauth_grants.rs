@@ -1,10 +1,11 @@
-//! Authorization codes, what they become when they are redeemed, and the refresh tokens of that.
+//! Creates the tables of authorization codes, of the grants that are created when codes are
+//! redeemed, and of the refresh tokens of grants.
 //!
-//! A code without a challenge cannot be stored, and no code becomes two grants whatever the program
-//! does: both are rules of the schema.
+//! The schema guarantees that every code has a challenge, and that a code creates at most one
+//! grant, independently of the program.
 //!
-//! A grant has no foreign key to its person: it outlives the deletion of the account for as long as
-//! its access tokens could, so that every instance learns that they are revoked.
+//! A grant has no foreign key to its user: it outlives the deletion of the account for as long as
+//! its access tokens could be valid, so that every instance learns that they are revoked.
 
 use sea_orm_migration::prelude::*;
 
@@ -44,9 +45,9 @@ CREATE TABLE oauth_codes (
     CONSTRAINT oauth_codes_challenge CHECK (length(code_challenge) = 32),
     CONSTRAINT oauth_codes_user FOREIGN KEY (user_sub) REFERENCES users (sub) ON DELETE CASCADE
 );
--- For the end of an account.
+-- For deleting an account.
 CREATE INDEX oauth_codes_user_sub ON oauth_codes (user_sub);
--- For the clean-up.
+-- For deleting expired codes.
 CREATE INDEX oauth_codes_expires_at ON oauth_codes (expires_at);
 
 CREATE TABLE oauth_grants (
@@ -71,15 +72,15 @@ CREATE TABLE oauth_grants (
     CONSTRAINT oauth_grants_challenge CHECK (length(code_challenge) = 32),
     CONSTRAINT oauth_grants_revoked CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 );
--- One code, one grant.
+-- A code creates at most one grant.
 CREATE UNIQUE INDEX oauth_grants_code_hash_unique ON oauth_grants (code_hash);
--- For the list of connected apps, and to revoke all of a person's.
+-- For the list of connected apps, and for revoking all grants of a user.
 CREATE INDEX oauth_grants_user_sub ON oauth_grants (user_sub, created_at);
--- To revoke all of a client's, and to keep a client that is in use.
+-- For revoking all grants of a client, and for keeping clients that are in use.
 CREATE INDEX oauth_grants_client_id ON oauth_grants (client_id);
--- For instances that ask what was revoked lately.
+-- For instances that query recent revocations.
 CREATE INDEX oauth_grants_revoked_at ON oauth_grants (revoked_at) WHERE revoked_at IS NOT NULL;
--- For the clean-up.
+-- For deleting ended grants.
 CREATE INDEX oauth_grants_ends_at ON oauth_grants (ends_at);
 
 CREATE TABLE oauth_refresh_tokens (

@@ -1,8 +1,7 @@
-//! What happened to whom, when and from where, without a secret. Rows are only ever added, and
-//! removed by age.
+//! Creates the table of the audit log. Rows are only inserted, and deleted by age. They contain no
+//! secrets.
 //!
-//! Nothing refers to another table: what happened has happened, also when the person, the client or
-//! the grant is gone.
+//! It has no foreign keys: an entry remains when its user, client or grant is deleted.
 
 use sea_orm_migration::prelude::*;
 
@@ -36,6 +35,6 @@ CREATE TABLE oauth_audit (
     user_agent_hash {bytes},
     CONSTRAINT oauth_audit_pkey PRIMARY KEY (id)
 );
--- For the clean-up, and for whoever looks into it.
+-- For deleting old entries, and for listing them.
 CREATE INDEX oauth_audit_at ON oauth_audit (at);
 ";

@@ -1,5 +1,5 @@
-//! GitHub's token of a person, sealed. Kept only while membership of an organisation decides who may
-//! come in, because that is asked again later.
+//! Creates the table of encrypted GitHub tokens of users. They are stored only while the access
+//! policy requires membership in an organization, to check the membership again later.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,8 +1,8 @@
-//! When a signing key is to be replaced.
+//! Adds the time at which a signing key is to be replaced.
 //!
-//! Whoever decides that only writes it down. The successor is made by an instance that signs, since
-//! that one has the secret to seal it with. Several may do so at once; the unique index lets one of
-//! them in, as for the first key.
+//! A request for a replacement only sets this time. The successor is created by an instance that
+//! signs tokens, which has the secret to encrypt the private key. If several do so at once, the
+//! unique index accepts one key, as for the first key.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,9 +1,10 @@
-//! Calls that run in a worker, and when each schedule last ran.
+//! Creates the tables of jobs and of the last run of each schedule.
 //!
-//! A row of `jobs` is written several times in its short life, and most of what is looked for is a
-//! small part of the table: what waits, what runs, what nobody was told. Each of those has a partial
-//! index, so that finished rows, which are nearly all, cost nothing. JSON is kept as text: nobody
-//! looks into it by SQL, and `jsonb` refuses what a client may send, such as `\u0000`.
+//! A row of `jobs` is written several times in its short life, and most queries concern a small
+//! part of the table: queued jobs, running jobs, jobs whose client has not been notified. Each of
+//! them has a partial index, so that finished jobs, which are nearly all rows, cost nothing. JSON
+//! is stored as text: no SQL reads it, and `jsonb` rejects texts that clients may send, such as
+//! `\u0000`.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -67,19 +68,19 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_leased CHECK (status <> 'running' OR lease_until IS NOT NULL),
     CONSTRAINT jobs_parent FOREIGN KEY (parent_id) REFERENCES jobs (id) ON DELETE CASCADE
 );
--- To claim: from owner to owner, and the oldest of each.
+-- For claiming: owner by owner, the oldest job of each first.
 CREATE INDEX jobs_queued ON jobs (owner_sub, run_at, id) WHERE status = 'queued';
--- To find what nobody renews, and what nobody answers.
+-- For finding expired leases and unanswered questions.
 CREATE INDEX jobs_lease_until ON jobs (lease_until) WHERE lease_until IS NOT NULL;
--- To count what a person has open.
+-- For counting the unfinished jobs of a user.
 CREATE INDEX jobs_unfinished ON jobs (owner_sub, status) WHERE ended_at IS NULL;
--- To list a person's, the newest first.
+-- For listing the jobs of a user, newest first.
 CREATE INDEX jobs_listed ON jobs (owner_sub, created_at DESC, id DESC) WHERE parent_id IS NULL;
--- One job for each key of a parent.
+-- Each key of a parent has at most one job.
 CREATE UNIQUE INDEX jobs_children ON jobs (parent_id, parent_key) WHERE parent_id IS NOT NULL;
--- To tell clients what a worker that died did not tell.
+-- For notifications that a worker could not send because it died.
 CREATE INDEX jobs_unannounced ON jobs (updated_at) WHERE NOT announced;
--- For the clean-up.
+-- For deleting expired jobs.
 CREATE INDEX jobs_expires_at ON jobs (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE schedule_runs (
@@ -89,7 +90,8 @@ CREATE TABLE schedule_runs (
 );
 ";
 
-/// Room in each page for the next version of a row, and a vacuum that keeps up with a queue.
+/// Leaves room in each page for the next version of a row, and lets autovacuum keep up with the
+/// queue.
 const POSTGRES: &str = "
 ALTER TABLE jobs SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_analyze_scale_factor = 0.02);

@@ -1,7 +1,7 @@
-//! Files that people have asked for, until they are fetched or expire.
+//! Creates the tables of files for download.
 //!
-//! In the database, so that any instance can serve what any worker has written, and in pieces, so
-//! that neither ever holds a whole file in memory.
+//! The files are in the database, so that any instance can serve what any worker has written, and
+//! in chunks, so that neither holds a whole file in memory.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,5 @@
-//! What became of jobs, counted: some processes that run jobs cannot be asked for their metrics.
+//! Creates the table of job totals. They are in the database because metrics of some processes that
+//! run jobs cannot be scraped.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,5 @@
-//! The arguments of a job apart from the rest of its call: they may be large, few who look at a job
-//! need them, and nobody does once it has ended.
+//! Adds a separate column for the arguments of a job. They may be large, most queries do not need
+//! them, and they are deleted when the job ends.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,8 +1,8 @@
-//! What a job, an export and a person's access depend on, so that ending it reaches them.
+//! Stores what the access of jobs, exports and users depends on, so that revocation reaches them.
 //!
-//! A job and an export remember the grant and the signing key of the access token that they were
-//! made with. `access_cutoffs` voids everything that was issued to a person up to a moment; it has
-//! no foreign key to the person, because it outlives the deletion of the account.
+//! A job and an export have the grant and the signing key of the access token that created them.
+//! `access_cutoffs` invalidates everything that was issued to a user up to a time. It has no
+//! foreign key to the user, because it outlives the deletion of the account.
 
 use sea_orm_migration::prelude::*;
 
@@ -29,7 +29,7 @@ CREATE TABLE access_cutoffs (
     reason text NOT NULL,
     CONSTRAINT access_cutoffs_pkey PRIMARY KEY (user_sub)
 );
--- For instances that ask what changed lately, and for the clean-up.
+-- For instances that query recent changes, and for deleting old rows.
 CREATE INDEX access_cutoffs_cutoff_at ON access_cutoffs (cutoff_at);
 
 ALTER TABLE jobs ADD COLUMN grant_id {uuid};
@@ -38,7 +38,7 @@ ALTER TABLE exports ADD COLUMN grant_id {uuid};
 ALTER TABLE exports ADD COLUMN key_id text;
 ALTER TABLE users ADD COLUMN gate_org text;
 
--- To end what a client's codes could become.
+-- For deleting the codes of a client when it is revoked.
 CREATE INDEX oauth_codes_client_id ON oauth_codes (client_id);
 ";
 

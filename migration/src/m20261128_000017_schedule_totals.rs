@@ -1,4 +1,5 @@
-//! How often each schedule ran and failed, counted: some platforms let nothing scrape a worker.
+//! Counts the runs and failures of each schedule in the database, because some platforms cannot
+//! scrape metrics of a worker.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,18 +1,21 @@
-//! Users and pinned logins of any identity provider, where there was only GitHub.
+//! Supports users and pinned logins of any identity provider; before, there was only GitHub.
 //!
-//! This only adds, so that the earlier version works beside the new one, and both see what the other
-//! writes:
+//! The migration only extends the schema, so that the previous version works beside the new one, and both
+//! see what the other writes:
 //!
-//! - `users.provider` and `users.provider_subject` are generated from `sub`, so that they are right
-//!   in every row, whichever version writes it. `users.github_id` stays, and is still written.
-//! - `login_pins` keeps its name and its key: a pin that one version did not see would let another
-//!   account take over a login. The default of `provider` describes the rows that the earlier version
-//!   writes; in those `provider_subject` is NULL, and is `github_id`. The key of a pin of any other
-//!   provider is `<provider>:<login>`, which is no login at GitHub.
-//! - `github_tokens` keeps its name, because a table cannot be renamed by adding. It needs no column
-//!   for the provider, which is part of `user_sub`.
+//! - `users.provider` and `users.provider_subject` are generated from `sub`, so that they are
+//!   correct in every row, whichever version writes it. `users.github_id` remains, and is still
+//!   written.
+//! - `login_pins` keeps its name and its key: if one version did not see a pin of the other,
+//!   another account could take over the login. The default of `provider` applies to rows that the
+//!   previous version writes. In those rows `provider_subject` is NULL, and `github_id` is the
+//!   subject. The key of a pin of any other provider is `<provider>:<login>`, which is not a valid
+//!   login at GitHub.
+//! - `github_tokens` keeps its name, because renaming a table is not an addition. It needs no
+//!   column for the provider, which is part of `user_sub`.
 //!
-//! On SQLite a column cannot become nullable, so the table is made anew; nothing runs beside it.
+//! SQLite cannot make a column nullable, so the table is created again; no other version runs
+//! beside this one there.
 
 use sea_orm_migration::prelude::*;
 
@@ -32,7 +35,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// A stored column rewrites the table once; a row of `users` has a few hundred bytes.
+/// A stored generated column rewrites the table once; a row of `users` has a few hundred bytes.
 const POSTGRES_UP: &str = "
 ALTER TABLE users
     ADD COLUMN provider text GENERATED ALWAYS AS (split_part(sub, ':', 1)) STORED,
@@ -47,7 +50,7 @@ UPDATE login_pins SET provider_subject = github_id::text;
 CREATE INDEX login_pins_subject ON login_pins (provider, provider_subject);
 ";
 
-/// Without the pins of other providers, for which the earlier schema has no room.
+/// Deletes the pins of other providers, which the previous schema cannot hold.
 const POSTGRES_DOWN: &str = "
 DELETE FROM login_pins WHERE github_id IS NULL;
 DROP INDEX login_pins_subject;

@@ -9,7 +9,7 @@ use crate::{State, note_id::NoteId, uris};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Created,
-    /// `listed`: whether the entry of the note in the list of resources, its title, has changed.
+    /// `listed`: whether the title, which the list of resources contains, has changed.
     Updated {
         listed: bool,
     },

@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn the_example_file_lists_every_variable() {
         let file = include_str!("../../.env.example");
-        assert_eq!(file, env_example(&product()), "write the second text into .env.example");
+        assert_eq!(file, env_example(&product()), "replace .env.example by the right-hand text");
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
             let description = entry.definition.description;
             assert!((30..=1_000).contains(&description.len()), "{name}: {description}");
             assert_eq!(entry.definition.input_schema["type"], "object", "{name}");
-            let output = entry.definition.output_schema.expect("an output schema");
+            let output = entry.definition.output_schema.expect("every tool has an output schema");
             assert_eq!(output["type"], "object", "{name}: legacy clients know objects only");
             let annotations = entry.definition.annotations;
             let reads = annotations.read_only_hint == Some(true);

@@ -179,7 +179,7 @@ pub async fn unblock(
 ) -> Result<bool, Failure> {
     let now = server.clock().now();
     let transaction = db::begin(server.db()).await?;
-    let unblocked = users_table::Entity::update_one_of(user.as_str())
+    let unblocked = users_table::Entity::update_by_sub(user.as_str())
         .col_expr(users_table::Column::BlockedAt, Expr::value(None::<DateTime<Utc>>))
         .filter(users::blocked())
         .exec(&transaction)

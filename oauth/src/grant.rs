@@ -103,7 +103,7 @@ pub(super) async fn set_policy_checked_at(
     user: &str,
     checked_at: DateTime<Utc>,
 ) -> Result<(), Failure> {
-    users::Entity::update_one_of(user)
+    users::Entity::update_by_sub(user)
         .col_expr(users::Column::GateCheckedAt, Expr::value(checked_at))
         .filter(
             Condition::any()

@@ -53,7 +53,7 @@ pub(crate) async fn connected(url: &str) -> DatabaseConnection {
 pub(crate) async fn empty_database() -> String {
     let url = postgres::fresh_database(&notes::product()).await;
     let db = connected(&url).await;
-    notes::product().schema().take_back(&db, 1_000).await.unwrap();
+    notes::product().schema().revert(&db, 1_000).await.unwrap();
     db.close().await.unwrap();
     url
 }

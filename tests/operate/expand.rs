@@ -105,7 +105,7 @@ const BEFORE_THE_FIRST_RELEASE: &[&str] = &["m20261122_000009_signing_key_rotati
 async fn a_migration_breaks_nothing_that_the_program_before_it_relies_on() {
     let url = postgres::fresh_database(&notes::product()).await;
     let db = Database::connect(&url).await.unwrap();
-    notes::product().schema().take_back(&db, 1_000).await.unwrap();
+    notes::product().schema().revert(&db, 1_000).await.unwrap();
     let mut before = Schema::of(&db).await;
     for step in notes::product().schema().migrations() {
         notes::product().schema().up(&db, Some(1)).await.unwrap();

@@ -13,12 +13,12 @@ async fn up_down_up(database: Database) {
     let steps = notes::product().schema().status(db).await.unwrap();
     assert!(steps.len() > 5 && steps.iter().all(all(true)), "{steps:?}");
 
-    notes::product().schema().take_back(db, 1).await.unwrap();
+    notes::product().schema().revert(db, 1).await.unwrap();
     let fewer = notes::product().schema().status(db).await.unwrap();
     assert!(!fewer.last().unwrap().applied, "{fewer:?}");
     assert_eq!(fewer.iter().filter(|it| it.applied).count(), steps.len() - 1);
 
-    notes::product().schema().take_back(db, 1_000).await.unwrap();
+    notes::product().schema().revert(db, 1_000).await.unwrap();
     assert!(notes::product().schema().status(db).await.unwrap().iter().all(all(false)));
 
     // Several at once take turns.

@@ -57,7 +57,7 @@ async fn a_variable_that_is_nearly_one_of_ours_is_named() {
     let (_, said) = run(&["notes-mcp", "check"], &near).await;
     for (wrong, meant) in [("RATE_LIMIT_PER_MINUTES", "RATE_LIMIT_PER_MINUTE"), ("RUST_LOG", "LOG")]
     {
-        let line = format!("{wrong} is read by nobody: did you mean {meant}?");
+        let line = format!("{wrong} is not a known variable: did you mean {meant}?");
         assert!(said.contains(&line), "{said}");
     }
 }

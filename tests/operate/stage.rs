@@ -137,8 +137,13 @@ impl Stage {
     /// What a worker does every few seconds.
     pub(crate) async fn run_schedule(&self) {
         let schedule = worker::schedules::find(&notes::product(), "lost-jobs").unwrap();
-        worker::schedules::tick(&schedule, self.cluster.app(), &Idle, &CancellationToken::new())
-            .await;
+        worker::schedules::run_if_due(
+            &schedule,
+            self.cluster.app(),
+            &Idle,
+            &CancellationToken::new(),
+        )
+        .await;
     }
 
     async fn sign_in(&self) {

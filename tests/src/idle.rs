@@ -20,7 +20,7 @@ impl Runner for Idle {
         AttemptEnd::Stopped
     }
 
-    async fn announce(&self, _: &Job) -> Result<(), StoreError> {
+    async fn notify_client(&self, _: &Job) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::body::budget::Budget;
 
-/// What the endpoints of one instance share.
+/// The state that the endpoints of one instance share.
 #[derive(Clone)]
 pub(crate) struct Instance {
     pub(crate) app: App,
     pub(crate) engine: Engine,
-    /// Cancelled when the instance is asked to shut down: from then on it reports that it is not
+    /// Cancelled when the instance begins to shut down. From then on it reports that it is not
     /// ready.
     pub(crate) ending: CancellationToken,
     /// The budget for request bodies.

@@ -15,18 +15,18 @@ use crate::{
     routes,
 };
 
-/// The part of the shutdown timeout, as a divisor, reserved for closing connections after the last
-/// stream has ended, and for calls that arrived on them at the last moment.
+/// The part of the shutdown timeout, as a divisor, that is reserved for closing connections after
+/// the last stream has ended, and for calls that arrived on them at the last moment.
 const CLOSING_SHARE: u32 = 4;
 
-/// The part of the shutdown timeout, as a divisor, during which an instance beside others keeps
-/// serving after it has become unready: the load balancer must notice before the listener closes,
-/// or requests on their way would be refused.
+/// The part of the shutdown timeout, as a divisor, during which an instance continues to serve
+/// after it has become unready, if there are others. The load balancer must notice before the
+/// listener closes; otherwise requests that are already on their way would be refused.
 const NOTICE_SHARE: u32 = 10;
 
-/// Serves until `shutdown` is cancelled, then ends within the configured `shutdown_timeout`,
-/// whatever its clients do: it becomes unready, streams are told to reconnect elsewhere, running
-/// calls may finish, and what is still open at the end is dropped.
+/// Serves until `shutdown` is cancelled, then ends within the configured `shutdown_timeout`, even if
+/// clients do not cooperate: the instance becomes unready, asks clients of streams to reconnect, and
+/// lets running calls finish; connections that are still open at the end are dropped.
 ///
 /// Several instances can run in one process, each on its own listener.
 pub async fn run(
@@ -37,8 +37,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let bound = ending::work_limit(app.config().shutdown_timeout);
     let closing = bound / CLOSING_SHARE;
-    let alone = app.config().redis.is_none();
-    let notice = if alone { Duration::ZERO } else { bound / NOTICE_SHARE };
+    let is_only_instance = app.config().redis.is_none();
+    let notice = if is_only_instance { Duration::ZERO } else { bound / NOTICE_SHARE };
     let instance = Instance {
         app,
         engine: engine.clone(),

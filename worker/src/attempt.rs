@@ -15,10 +15,10 @@ use crate::{
     shared::Shared,
 };
 
-/// How long an attempt may run after it was told to stop.
+/// How long an attempt may continue after a stop was requested.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Starts a claimed job as a task of its own.
+/// Starts a claimed job in a separate task.
 pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
     let stop = Arc::new(Stop::default());
     let key = (claimed.lease.job.clone(), claimed.lease.number);
@@ -48,7 +48,7 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// Runs an attempt, writes its end, and notifies the client.
+/// Runs an attempt, writes its result, and notifies the client.
 async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     let Claimed { attempt, lease, .. } = claimed;
     let (tool, began) = (attempt.call.tool.clone(), Instant::now());
@@ -85,7 +85,7 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     let Some(end) = end else {
         tracing::info!(
             job = %lease.job, tool, attempt = number, request_id,
-            "Stopped job {}: it is over, or another worker has it", lease.job
+            "Stopped job {}: it has ended, or another worker runs it", lease.job
         );
         return;
     };
@@ -98,12 +98,12 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
         "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
     );
     if completed.to_notify {
-        announce(shared, &[lease.job]).await;
+        notify(shared, &[lease.job]).await;
     }
 }
 
-/// The end of an attempt that was stopped. `None` if another worker has the job, or the job is
-/// over.
+/// Returns the result of an attempt that was stopped. `None`: another worker runs the job, or the
+/// job has ended.
 fn stopped(stop: &Stop, log: &AttemptLog, bound: Duration) -> Option<End> {
     match stop.reason() {
         Some(StopReason::LeaseLost) => None,
@@ -116,11 +116,11 @@ fn stopped(stop: &Stop, log: &AttemptLog, bound: Duration) -> Option<End> {
 }
 
 /// Notifies clients that do not poll. Failures are retried by a schedule.
-async fn announce(shared: &Shared, jobs: &[JobId]) {
+async fn notify(shared: &Shared, jobs: &[JobId]) {
     if let Err(error) = notify_some(&shared.app, &*shared.runner, Some(jobs)).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "Could not notify the client of a job; a schedule retries"
+            "Could not read or record the notification of a job; a schedule retries"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The progress and checkpoints of one attempt. Only the last progress matters, but every
+//! The progress and the checkpoints of one attempt. Only the latest progress is written, but every
 //! checkpoint.
 
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ pub(crate) struct AttemptLog {
     job: JobId,
     number: u32,
     board: ProgressBoard,
-    /// Why a checkpoint failed, unless the attempt was superseded.
+    /// The error of a failed checkpoint, unless the attempt was superseded.
     problem: OnceLock<String>,
 }
 
@@ -32,7 +32,7 @@ impl AttemptLog {
         }
     }
 
-    /// Why the attempt had to stop, unless it was superseded.
+    /// Returns the error of a failed checkpoint, unless the attempt was superseded.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.get().cloned()
     }

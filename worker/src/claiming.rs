@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{attempt, shared::Shared};
 
-/// How long slots may stay free while a busy worker waits for more of them. Much shorter than a job
-/// that is worth running in a worker.
+/// How long slots may stay free while a busy worker waits for more of them. Much shorter than any
+/// job that is worth running in a worker.
 const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// Pause after a failed claim, usually because the database is unavailable.
@@ -43,7 +43,7 @@ pub(crate) async fn claim(shared: &Arc<Shared>, shutdown: &CancellationToken) {
             found = &mut claiming => found,
             () = shutdown.cancelled() => match timeout(CLAIM_GRACE, &mut claiming).await {
                 Ok(found) => found,
-                Err(_) => return, // the database is unavailable, so nothing was claimed
+                Err(_) => return, // the database did not respond; leases of claimed jobs expire
             },
         };
         let pause = async {
@@ -101,18 +101,18 @@ async fn claim_once(
     shutdown: &CancellationToken,
 ) -> Result<ClaimResult, Failure> {
     let Some(free) = shared.running.free_slots() else {
-        // All slots are occupied by running jobs, which is healthy.
+        // All slots are occupied by running jobs: the worker is healthy.
         shared.pulse.beat();
         return Ok(ClaimResult::NoSlots);
     };
-    let what = Claim {
+    let request = Claim {
         worker: &shared.settings.name,
         max: free.slots,
         lease: shared.settings.lease,
         excluded_owners: free.excluded_owners.as_deref(),
     };
     shared.running.claim_started();
-    let claimed = jobs::claim(shared.app.jobs(), turn, what).await;
+    let claimed = jobs::claim(shared.app.jobs(), turn, request).await;
     metrics::WORKER_CLAIMS.increment([match &claimed {
         Ok(claimed) if claimed.is_empty() => "nothing",
         Ok(_) => "some",
@@ -127,7 +127,7 @@ async fn claim_once(
         jobs::finish(shared.app.jobs(), &ends).await?;
         return Ok(ClaimResult::Empty);
     }
-    let found = match (claimed.len(), what.excluded_owners) {
+    let found = match (claimed.len(), request.excluded_owners) {
         (0, None) => ClaimResult::Empty,
         (0, Some(_)) => ClaimResult::NoIdleOwners,
         (some, _) if some >= usize::try_from(free.slots).unwrap_or(usize::MAX) => ClaimResult::Full,

@@ -56,7 +56,7 @@ enum Command {
     Schedules,
 }
 
-/// The command, with the name and version of the product.
+/// Returns the command line, with the name and version of the product.
 fn command(product: &Product) -> clap::Command {
     let brand = product.brand();
     Arguments::command().name(brand.worker_program).version(brand.version)
@@ -64,7 +64,7 @@ fn command(product: &Product) -> clap::Command {
 
 fn schedule(product: &Product, name: &str) -> Result<Schedule, clap::Error> {
     schedules::find(product, name).ok_or_else(|| {
-        let names: Vec<_> = schedules::all(product).iter().map(|it| it.name).collect();
+        let names: Vec<_> = schedules::all(product).iter().map(|schedule| schedule.name).collect();
         let message =
             format!("there is no schedule '{name}': the schedules are {}", names.join(", "));
         command(product).error(ErrorKind::InvalidValue, message)
@@ -150,7 +150,7 @@ async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<(
     let port = config.worker.port;
     let listener = tokio::net::TcpListener::bind((config.http.host, port))
         .await
-        .with_context(|| format!("could not listen on port {port}; WORKER_PORT says which"))?;
+        .with_context(|| format!("could not listen on port {port} (WORKER_PORT)"))?;
     let settings = Settings { stall_limit: Some(STALL_LIMIT), ..Settings::of(config) };
     let name = settings.name.clone();
     let worker = Worker::new(app.clone(), Arc::new(engine), settings);

@@ -1,4 +1,4 @@
-//! Writes the ends of attempts in batches: while the database executes one statement, the next
+//! Writes the results of attempts in batches: while the database executes one statement, the next
 //! batch gathers.
 
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Maximum number of ends in one statement.
+/// The maximum number of results in one statement.
 const MAX_BATCH: usize = 128;
 
-/// Maximum number of waiting ends. A job keeps its slot until its end is written, so there are
-/// never more than slots; the limit only makes that bound explicit.
+/// The maximum number of waiting results. A job keeps its slot until its result is written, so
+/// there are never more than slots; the limit only makes this explicit.
 const QUEUE_CAPACITY: usize = 1_024;
 
 /// Pause before a failed write is retried.
@@ -25,7 +25,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a write is retried. After that the job runs again when its lease expires.
 const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Accepts the ends of attempts.
+/// Accepts the results of attempts.
 pub(crate) struct Completions(mpsc::Sender<Completion>);
 
 pub(crate) struct Completion {
@@ -33,10 +33,10 @@ pub(crate) struct Completion {
     reply: oneshot::Sender<Completed>,
 }
 
-/// The result of writing an end.
+/// The outcome of writing a result.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Completed {
-    /// Whether it was written. `false` if another worker has the job.
+    /// Whether it was written. `false`: another worker runs the job, or the write was given up.
     pub(crate) written: bool,
     /// Whether the client must be notified.
     pub(crate) to_notify: bool,
@@ -48,18 +48,18 @@ impl Completions {
         (Self(sender), receiver)
     }
 
-    /// Writes an end, and waits until it is written or given up.
+    /// Writes a result, and waits until it is written or given up.
     pub(crate) async fn complete(&self, lease: Lease, end: End) -> Completed {
         let (reply, completed) = oneshot::channel();
         let completion = Completion { end: (lease, end), reply };
         if self.0.send(completion).await.is_err() {
-            return Completed::default(); // the worker has stopped, and the attempt with it
+            return Completed::default(); // the worker has stopped
         }
         completed.await.unwrap_or_default()
     }
 }
 
-/// Writes ends until `stop`.
+/// Writes results until `stop`.
 pub(crate) async fn write(
     app: App,
     mut completions: mpsc::Receiver<Completion>,
@@ -80,8 +80,8 @@ async fn write_batch(app: &App, batch: Vec<Completion>, stop: &CancellationToken
         batch.into_iter().map(|completion| (completion.end, completion.reply)).unzip();
     let finished = match finish(app, &ends, stop).await {
         Ok(finished) => finished,
-        // One of them may be the cause; the others are written all the same.
-        Err(_) => settle_one_by_one(app, &ends, stop).await,
+        // One of them may be the cause; the others are still written.
+        Err(_) => finish_one_by_one(app, &ends, stop).await,
     };
     for ((lease, _), reply) in ends.iter().zip(replies) {
         let completed = Completed {
@@ -92,7 +92,7 @@ async fn write_batch(app: &App, batch: Vec<Completion>, stop: &CancellationToken
     }
 }
 
-async fn settle_one_by_one(app: &App, ends: &[(Lease, End)], stop: &CancellationToken) -> Finished {
+async fn finish_one_by_one(app: &App, ends: &[(Lease, End)], stop: &CancellationToken) -> Finished {
     let mut all = Finished::default();
     for end in ends {
         match finish(app, std::slice::from_ref(end), stop).await {
@@ -104,7 +104,7 @@ async fn settle_one_by_one(app: &App, ends: &[(Lease, End)], stop: &Cancellation
                 let job = &end.0.job;
                 tracing::error!(
                     %job, dependency = error.dependency(), error = ?error,
-                    "Could not write the end of a job; it runs again when its lease expires"
+                    "Could not write the result of a job; it runs again when its lease expires"
                 );
             }
         }
@@ -112,7 +112,7 @@ async fn settle_one_by_one(app: &App, ends: &[(Lease, End)], stop: &Cancellation
     all
 }
 
-/// Writes ends, and retries while the database is unavailable.
+/// Writes results, and retries while the database is unavailable.
 async fn finish(
     app: &App,
     ends: &[(Lease, End)],
@@ -124,7 +124,7 @@ async fn finish(
             Err(Failure::Unavailable(error)) if since.elapsed() < RETRY_TIMEOUT => {
                 tracing::warn!(
                     dependency = "database", error = ?error,
-                    "Could not write the ends of jobs: the database is unavailable; retrying"
+                    "Could not write the results of jobs: the database is unavailable; retrying"
                 );
                 tokio::select! {
                     () = stop.cancelled() => return Err(Failure::Unavailable(error)),

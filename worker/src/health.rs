@@ -1,8 +1,8 @@
 //! Health probes of a worker process.
 //!
 //! `/livez` reports that the process is running. `/healthz` reports that it has recently queried
-//! the queue: a worker that cannot is useless, whatever the reason. `/metrics` has the metrics of
-//! the process and the job statistics of the database. Plain HTTP on a port of its own, for the
+//! the queue: a worker that cannot do this is useless, whatever the reason. `/metrics` has the metrics
+//! of the process and the job statistics of the database. Plain HTTP on a separate port, for the
 //! platform only.
 
 use std::{
@@ -18,8 +18,9 @@ use platform::http_listener::{self, ConnectionLimits, Limits, LingerLimits, Requ
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How long a healthy worker may fail to query the queue. It does so every two seconds, and waits
-/// up to five for a connection; the rest is for a restart of the database.
+/// The time since the last query of the queue up to which a worker is healthy. A worker queries it
+/// every two seconds, and waits up to five for a connection; the rest is for a restart of the
+/// database.
 const HEALTHY_SILENCE: Duration = Duration::from_secs(15);
 
 /// Timeout of a connection, from its beginning to the last byte of the response. A connection has
@@ -76,11 +77,11 @@ pub async fn serve_health(
         let probe = requested(&request);
         let (pulse, app, shutdown) = (pulse.clone(), app.clone(), shutdown.clone());
         async move {
-            let answer = match probe {
+            let probe_response = match probe {
                 Probe::Metrics => (StatusCode::OK, PROMETHEUS, metrics::render(&app).await),
                 other => respond(other, &pulse, &shutdown),
             };
-            response(answer)
+            response(probe_response)
         }
     };
     let never = CancellationToken::new();

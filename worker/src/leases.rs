@@ -12,8 +12,8 @@ use crate::{running::Key, shared::Shared};
 
 /// Ends the running jobs whose access was revoked.
 async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
-    let these = DeniedJobs::These(held.into_iter().map(|(job, _)| job).collect());
-    match jobs::end_denied(shared.app.jobs(), &these).await {
+    let jobs = DeniedJobs::These(held.into_iter().map(|(job, _)| job).collect());
+    match jobs::end_denied(shared.app.jobs(), &jobs).await {
         Ok(ended) => ended.iter().for_each(|job| shared.running.stop_lost(job)),
         Err(error) => {
             tracing::warn!(
@@ -24,7 +24,7 @@ async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
     }
 }
 
-/// Triggers a renewal of the leases when access is revoked, which finds the affected jobs.
+/// Triggers a renewal of the leases when access is revoked. The renewal finds the affected jobs.
 pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.app.oauth().revoked().changes();
     let following = revoked::follow(shared.app.oauth(), |_grant| {});
@@ -40,8 +40,8 @@ pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// Renews the leases of all jobs with one statement, until `stop`. Stops the jobs that this worker
-/// has lost, and all jobs if no renewal succeeded for as long as a lease lasts.
+/// Renews the leases of all jobs with one statement, until `stop`. Stops the jobs whose leases this
+/// worker has lost, and all jobs if no renewal has succeeded for the duration of a lease.
 pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
     let pause = shared.settings.lease / RENEWALS_PER_LEASE;
     let mut renewed_at = Instant::now();

@@ -2,16 +2,16 @@
 //!
 //! | to … | read |
 //! |---|---|
-//! | see what runs when, and why then | [`schedules::all`] |
+//! | see what runs when, and why | [`schedules::all`] |
 //! | follow a job from its claim to its end | `claiming`, `attempt`, `completions` |
 //! | know whether a worker is healthy | [`Pulse`], [`serve_health`] |
 //!
-//! Any number of workers share one queue. None of them holds state that another one needs: if a
-//! worker dies, the leases of its jobs expire, and other workers continue the jobs from their last
-//! checkpoints. Writes of a worker about a job that another one has claimed since have no effect.
+//! Any number of workers share one queue. No worker holds state that another one needs: if a worker
+//! dies, the leases of its jobs expire, and other workers continue the jobs from their last
+//! checkpoints. Once another worker has claimed a job, writes of the previous one have no effect.
 //!
-//! [`Worker::run`] is a whole worker. It runs in a process of its own or, in the embedded mode,
-//! beside a web instance; several can run in one process.
+//! [`Worker::run`] runs a worker: in a separate process or, in embedded mode, beside a web instance;
+//! several can run in one process.
 
 mod attempt;
 mod attempt_log;
@@ -43,8 +43,8 @@ pub use self::{
     worker::{Stalled, Worker},
 };
 
-/// Runs the worker program of a product: reads the command line and the environment and executes the command. The
-/// `main` function of a program only calls this.
+/// Runs the worker program of a product: reads the command line and the environment, and executes
+/// the command. The `main` function of a program only calls this.
 pub fn main(product: Product) -> ExitCode {
     platform::ending::main(commands::run(product))
 }

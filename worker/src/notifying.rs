@@ -8,12 +8,11 @@ use platform::db::Failure;
 
 use crate::runner::Runner;
 
-/// How long a client must have missed a notification before a worker other than that of its job
-/// sends it.
+/// How long a notification must be overdue before a worker sends it for a job that it did not run.
 const NOTIFY_AFTER: Duration = Duration::from_secs(10);
 
-/// Notifies clients that do not poll, for the given jobs or for all whose notification was missed.
-/// Returns how many were notified.
+/// Notifies clients that do not poll: of the given jobs, or of all jobs whose notification is
+/// overdue. Returns the number of notified clients.
 pub(crate) async fn notify_some(
     app: &App,
     runner: &dyn Runner,
@@ -22,7 +21,7 @@ pub(crate) async fn notify_some(
     let missed = jobs::unnotified(app.jobs(), only, NOTIFY_AFTER).await?;
     let mut notified = 0;
     for missed in &missed {
-        match runner.announce(&missed.job).await {
+        match runner.notify_client(&missed.job).await {
             Ok(()) => {
                 jobs::mark_notified(app.jobs(), missed).await?;
                 notified += 1;

@@ -1,4 +1,4 @@
-//! The progress of running jobs. Only the last progress of each job is written.
+//! The progress of running jobs. Only the latest progress of each job is written.
 
 use std::{
     collections::BTreeMap,
@@ -14,15 +14,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two writes of the progress of all jobs. Faster than anyone reads, and few enough
-/// writes for any database.
+/// The pause between two writes of the progress of all jobs: shorter than clients poll, and few
+/// enough writes for any database.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Progress that waits to be written. Clones share it.
+/// Progress that has not been written yet. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct ProgressBoard {
     waiting: Arc<Waiting>,
-    /// Held exclusively from the moment progress is taken until it is written.
+    /// Locked exclusively from the moment progress is taken until it is written.
     writing: Arc<RwLock<()>>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn flush(app: App, board: ProgressBoard, stop: CancellationToke
     }
 }
 
-/// Writes progress. A failed write is not retried: more progress follows.
+/// Writes progress. A failed write is not retried, because more progress follows.
 async fn write(app: &App, some: &[(JobId, u32, Progress)]) {
     if let Err(error) = jobs::record_progress(app.jobs(), some).await {
         tracing::warn!(

@@ -16,12 +16,12 @@ pub trait Runner: Send + Sync {
     async fn run(
         &self,
         attempt: Attempt,
-        notebook: Arc<dyn AttemptStore>,
+        store: Arc<dyn AttemptStore>,
         stop: CancellationToken,
     ) -> AttemptEnd;
 
     /// Notifies the client of a job about its state, if the client does not poll. Safe to repeat.
-    async fn announce(&self, job: &Job) -> Result<(), StoreError>;
+    async fn notify_client(&self, job: &Job) -> Result<(), StoreError>;
 }
 
 #[async_trait]
@@ -29,13 +29,13 @@ impl Runner for Engine {
     async fn run(
         &self,
         attempt: Attempt,
-        notebook: Arc<dyn AttemptStore>,
+        store: Arc<dyn AttemptStore>,
         stop: CancellationToken,
     ) -> AttemptEnd {
-        self.run_job(attempt, notebook, stop).await
+        self.run_job(attempt, store, stop).await
     }
 
-    async fn announce(&self, job: &Job) -> Result<(), StoreError> {
+    async fn notify_client(&self, job: &Job) -> Result<(), StoreError> {
         Engine::notify_client(self, job).await
     }
 }

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 
-/// The share of the slots, as a divisor, reserved for owners without a running job here: long jobs
-/// of one user must not block everyone else.
+/// The share of the slots, as a divisor, reserved for owners without a running job here, so that
+/// long jobs of one user do not block other users.
 const IDLE_OWNERS_SHARE: u32 = 4;
 
 /// The share of the slots, as a divisor, that must be free before a busy worker claims again.
@@ -26,7 +26,7 @@ const REFILL_SHARE: u32 = 4;
 /// Why a job was stopped from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopReason {
-    /// It was cancelled, or another worker has it: this worker must not write.
+    /// The job was cancelled, or another worker runs it: this worker must not write about it.
     LeaseLost,
     /// The worker is shutting down.
     ShuttingDown,
@@ -85,7 +85,7 @@ impl Stop {
 /// Free slots for jobs.
 pub(crate) struct FreeSlots {
     pub(crate) slots: u32,
-    /// If set, the slots are not for jobs of these owners.
+    /// The owners whose jobs may not use the slots. `None`: the slots are for all owners.
     pub(crate) excluded_owners: Option<Vec<String>>,
 }
 
@@ -132,7 +132,8 @@ impl Running {
         match (unreserved, slots) {
             (_, 0) => None,
             (0, slots) => {
-                let owners: BTreeSet<_> = jobs.values().map(|it| it.lease.owner.clone()).collect();
+                let owners: BTreeSet<_> =
+                    jobs.values().map(|entry| entry.lease.owner.clone()).collect();
                 Some(FreeSlots { slots, excluded_owners: Some(owners.into_iter().collect()) })
             }
             (unreserved, _) => Some(FreeSlots { slots: unreserved, excluded_owners: None }),
@@ -157,8 +158,8 @@ impl Running {
         self.wake.notify_one();
     }
 
-    /// Waits until there may be something to claim; returns at once if that was signalled since the
-    /// last call.
+    /// Waits until there may be a job to claim. Returns at once if [`Self::wake`] was called since
+    /// the last call.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
@@ -179,7 +180,7 @@ impl Running {
         self.renew.notified().await;
     }
 
-    /// Stops all attempts of a job that this worker must not write any more.
+    /// Stops all attempts of a job about which this worker must not write any more.
     pub(crate) fn stop_lost(&self, job: &JobId) {
         let jobs = self.jobs();
         let mut runs_here = false;
@@ -207,7 +208,7 @@ impl Running {
         }
     }
 
-    /// Stops one attempt that this worker must not write any more.
+    /// Stops one attempt about which this worker must not write any more.
     pub(crate) fn stop_lost_attempt(&self, key: &Key) {
         if let Some(entry) = self.jobs().get(key) {
             entry.stop.request(StopReason::LeaseLost);

@@ -1,9 +1,9 @@
-//! Schedules: the list of all, and the mechanism that runs each of them once. Data that is not in
-//! the database, such as pending sign-ins, expires in its store without a schedule.
+//! Schedules: the list of all schedules, and the code that runs each of them on one worker. Data
+//! that is not in the database, such as pending sign-ins, expires in its store without a schedule.
 //!
-//! Every worker has a clock, and all workers try to run each schedule when it is due; a row in the
-//! database lets one of them proceed ([`schedule_runs::take`]). Running a schedule twice is safe, so a
-//! worker that dies in the middle only delays the work until the next run.
+//! All workers try to run each schedule when it is due; a row in the database lets one of them proceed
+//! ([`schedule_runs::take`]). Running a schedule twice is safe, so a worker that dies during a run only
+//! delays the work until the next run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,8 +24,8 @@ use crate::{notifying::notify_some, runner::Runner};
 /// A schedule of the base or of the product.
 pub type Schedule = app::Schedule<Step>;
 
-/// Does a part of the work, and returns how much. A step that walks through a table gets, and sets,
-/// the position where the previous step ended.
+/// Does a part of the work, and returns how much. A step that walks through a table reads the
+/// position where the previous step ended, and sets the new one.
 pub type BaseStep = for<'a> fn(
     &'a App,
     &'a dyn Runner,
@@ -35,14 +35,14 @@ pub type BaseStep = for<'a> fn(
 /// The step of a schedule.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Of the base.
+    /// A step of the base.
     Base(BaseStep),
-    /// Of the product.
+    /// A step of the product.
     Product(BoundStep),
 }
 
-/// Maximum number of steps in one run. The rest waits for the next run, so that other schedules get
-/// their turn.
+/// The maximum number of steps in one run. The rest is left to the next run, so that other
+/// schedules run, too.
 const MAX_STEPS: u32 = 1_000;
 
 /// A step whose `$call` deletes or changes at most `$batch` rows and returns their number.
@@ -81,7 +81,7 @@ const BASE: &[Schedule] = &[
         step: Step::Base(|app, runner, _| {
             Box::pin(async move {
                 let count = notify_some(app, runner, None).await?;
-                // What failed is retried in the next run, not at once.
+                // Failed notifications are retried in the next run, not at once.
                 Ok(Done { count, more: false })
             })
         }),
@@ -191,7 +191,7 @@ const BASE: &[Schedule] = &[
 /// All schedules: those of the base, then those of the product.
 pub fn all(product: &Product) -> Vec<Schedule> {
     let product = product.schedules().iter();
-    let product = product.map(|it| it.with_step(Step::Product(it.step.clone())));
+    let product = product.map(|schedule| schedule.with_step(Step::Product(schedule.step.clone())));
     BASE.iter().cloned().chain(product).collect()
 }
 
@@ -207,7 +207,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let due = all(app.product());
-    let names: Vec<_> = due.iter().map(|it| it.name).collect();
+    let names: Vec<_> = due.iter().map(|schedule| schedule.name).collect();
     if let Err(error) = schedule_runs::register(app.jobs(), &names).await {
         tracing::warn!(
             %error,
@@ -223,7 +223,7 @@ pub async fn run(
             let (app, runner, stop) = (app.clone(), Arc::clone(&runner), stop.clone());
             let schedule = to_run.clone();
             Box::pin(async move {
-                let _counted = tick(&schedule, &app, &*runner, &stop).await;
+                let _counted = run_if_due(&schedule, &app, &*runner, &stop).await;
             })
         });
         let job = job.with_context(|| format!("the time of schedule `{name}` is invalid"))?;
@@ -234,58 +234,57 @@ pub async fn run(
     scheduler.shutdown().await.context("could not stop the scheduler")
 }
 
-/// Runs the schedule unless another worker has, and counts the run.
-pub async fn tick(
+/// Runs a schedule that is due, unless another worker has run it, and counts the run.
+pub async fn run_if_due(
     schedule: &Schedule,
     app: &App,
     runner: &dyn Runner,
     stop: &CancellationToken,
-) -> Tick {
-    let tick = run_if_due(schedule, app, runner, stop).await;
-    match tick {
-        Tick::Ran(_) => {
+) -> RunOutcome {
+    let outcome = try_run(schedule, app, runner, stop).await;
+    match outcome {
+        RunOutcome::Ran(_) => {
             schedule_runs::count(app.jobs(), schedule.name, Runs { ran: 1, failed: 0 }).await;
         }
-        Tick::Failed => {
+        RunOutcome::Failed => {
             schedule_runs::count(app.jobs(), schedule.name, Runs { ran: 0, failed: 1 }).await;
         }
-        Tick::Elsewhere => SCHEDULE_RUNS.increment([schedule.name, ELSEWHERE]),
+        RunOutcome::Elsewhere => SCHEDULE_RUNS.increment([schedule.name, ELSEWHERE]),
     }
-    tick
+    outcome
 }
 
-async fn run_if_due(
+async fn try_run(
     schedule: &Schedule,
     app: &App,
     runner: &dyn Runner,
     stop: &CancellationToken,
-) -> Tick {
+) -> RunOutcome {
     let name = schedule.name;
     match schedule_runs::take(app.jobs(), name, schedule.spacing).await {
         Ok(true) => {}
-        Ok(false) => return Tick::Elsewhere,
+        Ok(false) => return RunOutcome::Elsewhere,
         Err(error) => {
             tracing::warn!(
                 schedule = name, dependency = error.dependency(), error = ?error,
                 "Could not start schedule {name}; retrying when it is next due"
             );
-            return Tick::Failed;
+            return RunOutcome::Failed;
         }
     }
     match run_now(schedule, app, runner, stop).await {
-        Ok(count) => Tick::Ran(count),
+        Ok(count) => RunOutcome::Ran(count),
         Err(error) => {
             tracing::warn!(
                 schedule = name, dependency = error.dependency(), error = ?error,
                 "Schedule {name} failed; retrying when it is next due"
             );
-            Tick::Failed
+            RunOutcome::Failed
         }
     }
 }
 
-/// Runs the schedule now, even if another worker runs it, too. Returns how much there was to
-/// do.
+/// Runs a schedule now, even if another worker runs it, too. Returns the number of processed items.
 pub async fn run_now(
     schedule: &Schedule,
     app: &App,
@@ -313,10 +312,10 @@ pub async fn run_now(
     Ok(count)
 }
 
-/// The result of a due run.
+/// The outcome of a due run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tick {
-    /// It ran here; the value is the number of processed items.
+pub enum RunOutcome {
+    /// This worker ran it; the value is the number of processed items.
     Ran(u64),
     /// Another worker ran it.
     Elsewhere,
@@ -332,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_schedule_has_a_unique_name_and_a_valid_time() {
-        let names: BTreeSet<_> = BASE.iter().map(|it| it.name).collect();
+        let names: BTreeSet<_> = BASE.iter().map(|schedule| schedule.name).collect();
         assert_eq!(names.len(), BASE.len());
         for schedule in BASE {
             Job::new_async(schedule.when, |_, _| Box::pin(async {})).expect(schedule.name);

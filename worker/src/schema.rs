@@ -36,7 +36,7 @@ pub async fn await_schema(app: &App) -> anyhow::Result<()> {
             }
         };
         failing_since = None;
-        let missing = steps.iter().filter(|it| !it.applied).count();
+        let missing = steps.iter().filter(|step| !step.applied).count();
         if missing == 0 {
             return Ok(());
         }

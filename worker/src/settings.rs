@@ -5,17 +5,17 @@ use std::time::Duration;
 use app::config::Config;
 use platform::ending;
 
-/// The poll interval without wake-ups, and so the maximum cost of a lost wake-up.
+/// The poll interval, and so the maximum delay after a lost signal.
 pub const POLL: Duration = Duration::from_secs(2);
 
-/// How long a worker in a process of its own may fail to query the queue before it ends, so that
-/// the platform starts another one. A restart of the database is shorter.
+/// How long a worker in a separate process may fail to query the queue before it ends, so that the
+/// platform starts another one. Longer than a restart of the database.
 pub const STALL_LIMIT: Duration = Duration::from_mins(1);
 
 /// The settings of one worker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The name in the table of jobs, for people.
+    /// The name in the table of jobs, for operators.
     pub name: String,
     /// The number of slots: how many jobs run at once.
     pub concurrency: u32,
@@ -25,8 +25,8 @@ pub struct Settings {
     pub poll: Duration,
     /// The time for an orderly shutdown.
     pub shutdown_timeout: Duration,
-    /// How long it may fail to query the queue before it ends with an error. `None`: unlimited, for
-    /// a worker that shares its process with a web instance.
+    /// How long the worker may fail to query the queue before it ends with an error. `None`:
+    /// unlimited, for a worker that shares its process with a web instance.
     pub stall_limit: Option<Duration>,
 }
 

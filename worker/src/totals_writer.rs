@@ -1,5 +1,5 @@
-//! Writes the totals of finished jobs to the database, where every process can read them: this
-//! process may be unreachable for metrics.
+//! Writes the totals of finished jobs to the database, where every process can read them, because
+//! metrics of this process may not be scraped.
 
 use std::time::Duration;
 

@@ -79,9 +79,9 @@ impl Worker {
         stalled.map_or(Ok(()), |stalled| Err(stalled.into()))
     }
 
-    /// Runs jobs until `shutdown` is cancelled, then ends within the configured timeout: jobs that
-    /// are nearly done may finish, all others are released to the queue, and the attempt does not
-    /// count as a failure.
+    /// Runs jobs until `shutdown` is cancelled, then ends within the configured timeout: jobs may
+    /// finish for a part of it; the remaining jobs are released to the queue, and their attempts do
+    /// not count as failures.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { app, runner, settings, pulse } = self;
         let (completions, receiver) = Completions::new();

@@ -11,16 +11,19 @@ use platform::{private_files, secret::Secret};
 
 use super::parse::secret;
 
-/// Returns the generated secret of a data directory. It is created at the first start and kept from
-/// then on, so that tokens survive a restart.
+/// Returns the generated secret of a data directory. It is created at the first start and kept, so
+/// that tokens survive a restart.
 ///
-/// Two processes that start at the same time agree on one secret: the file gets its name, with its
-/// content already in it, by a hard link that only one of them can create.
+/// Processes that start at the same time agree on one secret: each writes a draft, and gives it the
+/// final name by a hard link, which only one of them can create.
 pub(super) fn generated_secret(data_dir: &Path) -> Result<Secret, String> {
     let file = data_dir.join("secret");
     let read = || match fs::read_to_string(&file) {
         Ok(text) => secret(text.trim()).map(Some).map_err(|_too_short| {
-            format!("holds a damaged file: delete {} to have it made anew", file.display())
+            format!(
+                "contains a damaged file: delete {}, and a new secret is generated",
+                file.display()
+            )
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("cannot be used: {} cannot be read: {error}", file.display())),
@@ -61,14 +64,15 @@ mod tests {
     use crate::config::parse::MIN_SECRET_BYTES;
 
     #[test]
-    fn a_generated_secret_is_kept_and_is_for_its_owner_alone() {
+    fn a_generated_secret_is_kept_and_readable_only_by_its_owner() {
         let directory = TempDir::new().unwrap();
         let data = directory.path().join("not/there/yet");
         let first = generated_secret(&data).unwrap();
         assert_eq!(first, generated_secret(&data).unwrap());
         assert!(first.expose().len() >= MIN_SECRET_BYTES);
-        let left: Vec<_> = fs::read_dir(&data).unwrap().map(|it| it.unwrap().file_name()).collect();
-        assert_eq!(left, ["secret"]);
+        let entries = fs::read_dir(&data).unwrap();
+        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["secret"]);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -82,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_start_at_once_agree_on_a_secret() {
+    fn processes_that_start_at_the_same_time_agree_on_a_secret() {
         let directory = TempDir::new().unwrap();
         let secrets: Vec<_> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| generated_secret(directory.path()).unwrap()))
                 .collect();
-            starts.into_iter().map(|it| it.join().unwrap()).collect()
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
-        assert!(secrets.iter().all(|it| *it == secrets[0]));
+        assert!(secrets.iter().all(|secret| *secret == secrets[0]));
     }
 }

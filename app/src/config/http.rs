@@ -22,15 +22,16 @@ pub struct HttpConfig {
     pub port: u16,
     /// `ALLOWED_ORIGINS`: origins in serialized form, such as `https://app.example.com`.
     pub allowed_origins: Vec<String>,
-    /// `TRUSTED_PROXY_HOPS`.
+    /// `TRUSTED_PROXY_HOPS`: the number of trusted proxies in front of the server.
     pub trusted_proxy_hops: u8,
-    /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 means no limit.
+    /// `RATE_LIMIT_PER_MINUTE`: the number of calls per user and minute; 0 means no limit.
     pub rate_limit_per_minute: u32,
-    /// `UNLIMITED_NETWORKS`.
+    /// `UNLIMITED_NETWORKS`: networks that are exempt from the rate limits of unauthenticated
+    /// requests.
     pub unlimited_networks: Vec<IpNet>,
 }
 
-/// `PORT`, which the default of `PUBLIC_URL` uses.
+/// Reads `PORT`. Separate, because the default of `PUBLIC_URL` uses it.
 pub(super) fn port(reader: &mut Reader<'_>) -> u16 {
     reader.parse(PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8080)
 }
@@ -48,8 +49,7 @@ impl HttpConfig {
                 .parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10))
                 .unwrap_or(match mode {
                     Mode::Embedded => 0,
-                    // A deployed program is served over https, which only a proxy in front of it
-                    // provides.
+                    // A deployed program is served over https, which a proxy in front of it terminates.
                     Mode::Deployed => 1,
                 }),
             rate_limit_per_minute: reader

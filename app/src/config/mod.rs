@@ -6,7 +6,7 @@
 //!
 //! The program is **embedded** while its public URL is a loopback address: everything has a
 //! default, data is kept under `DATA_DIR`, and no other machine can reach the program. With any
-//! other public URL it is **deployed**, and refuses to start until everything is set that several
+//! other public URL it is **deployed**, and starts only if all settings are present that several
 //! instances must share.
 
 mod example;
@@ -53,7 +53,7 @@ pub use self::{
 };
 use self::{
     parse::{database_url, number, redis_url, secret, sqlite_file},
-    unknown::Misspelt,
+    unknown::Misspelled,
     variables::{
         DATA_DIR, DATABASE_MAX_CONNECTIONS, DATABASE_URL, JOB_MEGABYTES_PER_PERSON, METRICS_PORT,
         METRICS_TOKEN, PUBLIC_URL, REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL,
@@ -96,8 +96,7 @@ pub struct Config {
     pub product: Product,
     /// The settings of the product.
     pub product_settings: AnySettings,
-    /// `UNFINISHED_JOBS_PER_PERSON` and `JOB_MEGABYTES_PER_PERSON`: the quota of jobs for each
-    /// person.
+    /// `UNFINISHED_JOBS_PER_PERSON` and `JOB_MEGABYTES_PER_PERSON`: the job quota of each user.
     pub job_quota: JobQuota,
     /// `SESSION_TTL`.
     pub session_ttl: Duration,
@@ -188,17 +187,17 @@ impl Config {
     /// necessary.
     pub fn from_env(product: &Product) -> Result<Self, ConfigErrors> {
         let variables: BTreeMap<String, String> = std::env::vars_os()
-            .map(|(name, value)| [name, value].map(|it| it.to_string_lossy().into_owned()))
+            .map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()))
             .map(|[name, value]| (name, value))
             .collect();
         Self::read_all(product, &variables)
     }
 
-    /// Describes who may sign in, in a few words.
+    /// Describes in a few words who may sign in.
     pub fn who_may_sign_in(&self) -> String {
         match self.providers().first() {
             Some(provider) => provider.who_may_sign_in(),
-            None => "nobody, because no identity provider is configured".to_owned(),
+            None => "no one, because no identity provider is configured".to_owned(),
         }
     }
 
@@ -208,13 +207,13 @@ impl Config {
         product: &Product,
         variables: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigErrors> {
-        let misspelt = unknown::misspelt(product.variables(), variables.keys().cloned());
+        let misspelled = unknown::misspelled(product.variables(), variables.keys().cloned());
         let (problems, warnings): (Vec<_>, Vec<_>) =
-            misspelt.iter().partition(|it| it.limits_access);
-        let problems: Vec<String> = problems.into_iter().map(Misspelt::line).collect();
+            misspelled.iter().partition(|variable| variable.limits_access);
+        let problems: Vec<String> = problems.into_iter().map(Misspelled::line).collect();
         match Self::read(product, |name| variables.get(name).cloned()) {
             Ok(config) if problems.is_empty() => {
-                let warnings = warnings.into_iter().map(Misspelt::line).collect();
+                let warnings = warnings.into_iter().map(Misspelled::line).collect();
                 Ok(Self { warnings, ..config })
             }
             Ok(_) => Err(ConfigErrors(problems)),
@@ -255,10 +254,10 @@ impl Config {
             token: reader.parse(METRICS_TOKEN, secret),
         };
         if metrics.port == Some(port) {
-            reader.problems.push("METRICS_PORT must be another port than PORT".into());
+            reader.problems.push("METRICS_PORT must differ from PORT".into());
         }
         let revision = reader.text(RENDER_GIT_COMMIT);
-        // Last, because this may write a file, which a refused start should not leave behind.
+        // Last, because this may create a file, which should not remain if the configuration is invalid.
         let signing_secrets = reader.signing_secrets(mode, &data_dir).unwrap_or_default();
         let mut signing_secrets = signing_secrets.into_iter();
 
@@ -291,7 +290,7 @@ impl Config {
     }
 }
 
-/// `None`: a problem was added.
+/// Reads the database settings. `None`: a problem was added.
 fn database(
     reader: &mut Reader<'_>,
     mode: Mode,
@@ -310,7 +309,7 @@ fn redis(reader: &mut Reader<'_>, mode: Mode, brand: &Brand) -> Option<RedisSett
     let prefix = reader.text(REDIS_PREFIX).unwrap_or_else(|| format!("{}:", brand.things));
     let url = reader.parse(REDIS_URL, redis_url);
     if url.is_none() {
-        // An embedded program keeps the state in its own memory instead.
+        // An embedded program keeps this state in memory instead.
         reader.unless_deployed(mode, REDIS_URL, || ());
     }
     url.map(|url| RedisSettings { url, prefix })
@@ -318,7 +317,7 @@ fn redis(reader: &mut Reader<'_>, mode: Mode, brand: &Brand) -> Option<RedisSett
 
 fn job_quota(reader: &mut Reader<'_>) -> JobQuota {
     let jobs = reader.parse(UNFINISHED_JOBS_PER_PERSON, |text| number(text, 1, 100_000));
-    // The minimum ensures that one request always fits: its body may have 4 MiB.
+    // The minimum ensures that the arguments of one request always fit: its body has up to 4 MiB.
     let megabytes = reader.parse(JOB_MEGABYTES_PER_PERSON, |text| number(text, 8, 100_000));
     JobQuota::new(jobs.unwrap_or(1_000), megabytes.unwrap_or(64))
 }

@@ -1,4 +1,5 @@
-//! Parses the values of variables, or describes what is wrong with them.
+//! Parses the values of variables. The errors continue a sentence that begins with the name of the
+//! variable.
 
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
@@ -32,9 +33,9 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// Parses a whole number with a unit (`s`, `m`, `h`, `d`), or of seconds without a unit.
+/// Parses a whole number with a unit (`s`, `m`, `h`, `d`), or a number of seconds without one.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    let unit = text.trim_start_matches(|it: char| it.is_ascii_digit());
+    let unit = text.trim_start_matches(|character: char| character.is_ascii_digit());
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
     let seconds = match unit {
         "" | "s" => 1,
@@ -46,32 +47,34 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
-/// Splits a comma-separated list into its entries. An error if there is none.
+/// Splits a comma-separated list into its entries. Fails if it has none.
 pub(super) fn entries(text: &str) -> Result<impl Iterator<Item = &str>, String> {
-    let mut entries = text.split(',').map(str::trim).filter(|it| !it.is_empty()).peekable();
+    let mut entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).peekable();
     match entries.peek() {
         Some(_) => Ok(entries),
-        None => Err("is a list without an entry: remove it, or name something".to_owned()),
+        None => Err("is a list without entries: remove the variable, or add an entry".to_owned()),
     }
 }
 
 pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
-    entries(text)?.map(|it| origin(it).map(|url| url.origin().ascii_serialization())).collect()
+    entries(text)?
+        .map(|entry| origin(entry).map(|url| url.origin().ascii_serialization()))
+        .collect()
 }
 
-/// Parses networks in CIDR notation; a single address is a network of one.
+/// Parses networks in CIDR notation; a single address is a network of one address.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     entries(text)?
-        .map(|it| it.parse().or_else(|_one| it.parse::<IpAddr>().map(IpNet::from)))
+        .map(|entry| entry.parse().or_else(|_not_cidr| entry.parse::<IpAddr>().map(IpNet::from)))
         .collect::<Result<_, _>>()
-        .map_err(|_unusable| {
+        .map_err(|_not_an_address| {
             "must be networks such as 192.0.2.0/24, separated by commas".to_owned()
         })
 }
 
-/// Whether an unencoded character in the password ends the host of a URL too early, so that the
-/// rest of the URL means something else: `user:pa/ss@host` has the host `user`.
-fn has_cut_password(text: &str) -> bool {
+/// Returns whether an unencoded character in the password ends the host of a URL too early, so that
+/// the rest of the URL has another meaning: `user:pa/ss@host` has the host `user`.
+fn has_unencoded_password(text: &str) -> bool {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
@@ -82,10 +85,10 @@ const ENCODE_PASSWORD: &str =
     "percent-encode / # ? @ and % in the password, as %2F %23 %3F %40 and %25";
 
 pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
-    if has_cut_password(text) {
+    if has_unencoded_password(text) {
         return Err(format!("cannot be read: {ENCODE_PASSWORD}"));
     }
-    let url = Url::parse(text).ok().filter(|it| matches!(it.scheme(), "redis" | "rediss"));
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "redis" | "rediss"));
     match url {
         Some(url) if url.has_host() => Ok(Secret::new(text)),
         _ => {
@@ -99,7 +102,7 @@ pub(super) fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
     if matches!(scheme, Some("postgres" | "postgresql")) {
         let url = Url::parse(text).ok().filter(Url::has_host);
-        if url.is_none() || has_cut_password(text) {
+        if url.is_none() || has_unencoded_password(text) {
             return Err(format!(
                 "must be a URL such as postgres://user:password@host/name; {ENCODE_PASSWORD}"
             ));
@@ -127,7 +130,7 @@ pub(super) fn sqlite_file(data_dir: &Path, things: &str) -> Secret {
 pub(super) fn secret(text: &str) -> Result<Secret, String> {
     if text.len() < MIN_SECRET_BYTES {
         return Err(format!(
-            "must have at least {MIN_SECRET_BYTES} bytes, and has {}: take the output of `openssl \
+            "must have at least {MIN_SECRET_BYTES} bytes, and has {}: use the output of `openssl \
              rand -base64 32`",
             text.len()
         ));
@@ -161,7 +164,7 @@ pub(super) fn base_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses the URL of a trace collector, which may be a local one that speaks plain HTTP.
+/// Parses the URL of a trace collector, which may use plain HTTP on any host.
 pub(super) fn collector(text: &str) -> Result<String, String> {
     let expected = "must be a URL such as http://localhost:4318";
     let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
@@ -192,16 +195,16 @@ pub(super) fn headers(text: &str) -> Result<Vec<(String, Secret)>, String> {
     })
 }
 
-pub(super) fn share(text: &str) -> Result<f64, String> {
+pub(super) fn sampling_ratio(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
         _ => Err(format!("must be a number from 0 to 1; it is “{text}”")),
     }
 }
 
-/// Parses signing secrets: the first one is in use, the others are earlier ones. A comma within a
-/// single secret, set before lists were supported, does not make it a list: it is one only if every
-/// part is long enough for a secret.
+/// Parses signing secrets: the first one is in use, the others are earlier ones. The value is a list only
+/// if every part is long enough for a secret, so that a single secret with a comma in it, set before lists
+/// were supported, remains valid.
 pub(super) fn signing_secrets(text: &str) -> Result<Vec<Secret>, String> {
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
     if parts.iter().all(|part| part.len() >= MIN_SECRET_BYTES) {
@@ -212,9 +215,9 @@ pub(super) fn signing_secrets(text: &str) -> Result<Vec<Secret>, String> {
 
 pub(super) fn data_keys(text: &str) -> Result<Vec<Secret>, String> {
     let secrets: Vec<_> = text.split(',').map(str::trim).collect();
-    if secrets.iter().any(|it| it.len() < MIN_SECRET_BYTES) {
+    if secrets.iter().any(|secret| secret.len() < MIN_SECRET_BYTES) {
         return Err(format!(
-            "must be secrets of at least {MIN_SECRET_BYTES} bytes each, separated by commas: take \
+            "must be secrets of at least {MIN_SECRET_BYTES} bytes each, separated by commas: use \
              the output of `openssl rand -base64 32`"
         ));
     }
@@ -281,7 +284,7 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
         )
     };
     let directives = entries(text)?.map(|entry| match entry.rsplit_once('=') {
-        // Filters by span have a syntax of their own.
+        // Filters by span have a different syntax.
         _ if entry.contains(['[', '{']) => Ok(entry.to_owned()),
         Some((module, text)) if !module.trim().is_empty() => {
             let level = level(text.trim()).ok_or_else(|| wrong(entry))?;
@@ -306,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_numbers_with_a_unit() {
+    fn a_duration_is_a_number_with_a_unit() {
         for (text, seconds) in
             [("90", 90), ("90s", 90), ("30m", 1800), ("1h", 3600), ("2d", 172_800)]
         {
@@ -320,10 +323,10 @@ mod tests {
     }
 
     #[test]
-    fn a_signing_secret_can_be_followed_by_those_before_it() {
-        let [old, new] = ["o", "n"].map(|it| it.repeat(MIN_SECRET_BYTES));
+    fn earlier_signing_secrets_follow_the_current_one() {
+        let [old, new] = ["o", "n"].map(|letter| letter.repeat(MIN_SECRET_BYTES));
         let list = |secrets: &[&str]| {
-            Ok::<_, String>(secrets.iter().map(|it| Secret::new(*it)).collect::<Vec<_>>())
+            Ok::<_, String>(secrets.iter().map(|secret| Secret::new(*secret)).collect::<Vec<_>>())
         };
         assert_eq!(signing_secrets(&old), list(&[&old]));
         assert_eq!(signing_secrets(&format!("{new}, {old}")), list(&[&new, &old]));

@@ -12,9 +12,9 @@ use super::{
 /// Settings of the worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// `WORKER_CONCURRENCY`.
+    /// `WORKER_CONCURRENCY`: the number of jobs that one worker runs at the same time.
     pub concurrency: u32,
-    /// `WORKER_PORT`.
+    /// `WORKER_PORT`: the port of probes and metrics.
     pub port: u16,
 }
 

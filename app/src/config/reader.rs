@@ -1,4 +1,4 @@
-//! Reads variables, and collects what is wrong with them.
+//! Reads variables, and collects the problems with them.
 
 use std::{fmt, path::Path, time::Duration};
 
@@ -11,7 +11,7 @@ use platform::{
 
 use super::{
     generated_secret::generated_secret,
-    parse::{base_url, collector, duration, headers, number, share, signing_secrets},
+    parse::{base_url, collector, duration, headers, number, sampling_ratio, signing_secrets},
     types::{Mode, ModelSettings},
     variables::{
         DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL, HTTP_PROXY,
@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
         Self { variable, problems: Vec::new() }
     }
 
-    /// Returns the value of a variable. `None`: absent or empty.
+    /// Returns the value of a variable, trimmed. `None`: it is absent or empty.
     pub fn text(&self, variable: Variable) -> Option<String> {
         self.text_of(variable.name)
     }
@@ -64,8 +64,8 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
-    /// Parses a duration within these limits, or returns the default of the variable. A value
-    /// outside of them adds a problem.
+    /// Parses a duration within these limits, or returns the default of the variable. An invalid
+    /// value adds a problem.
     pub fn duration(
         &mut self,
         variable: Variable,
@@ -74,18 +74,18 @@ impl<'a> Reader<'a> {
         self.parse(variable, |text| match duration(text) {
             Some(time) if range.contains(&time) => Ok(time),
             _ => Err(format!(
-                "must be a time from {:?} to {:?}, such as {}; it is “{text}”",
+                "must be a duration from {:?} to {:?}, such as {}; it is “{text}”",
                 range.start(),
                 range.end(),
                 variable.default,
             )),
         })
-        .unwrap_or_else(|| duration(variable.default).expect("a default is a valid value"))
+        .unwrap_or_else(|| duration(variable.default).expect("the default is a valid duration"))
     }
 
-    /// Returns the default for an absent variable of an embedded program. Adds a problem if the
-    /// program is deployed. `None` also for a variable that is set but invalid, whose problem is
-    /// known.
+    /// Returns the default of an absent variable if the program is embedded, and adds a problem if
+    /// it is deployed. `None`: a problem was added, or the variable is set but invalid, for which a
+    /// problem exists already.
     pub(super) fn unless_deployed<T>(
         &mut self,
         mode: Mode,
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         default: impl FnOnce() -> T,
     ) -> Option<T> {
         match mode {
-            _ if self.text(variable).is_some() => None, // invalid, which was already reported
+            _ if self.text(variable).is_some() => None, // invalid, and already reported
             Mode::Embedded => Some(default()),
             Mode::Deployed => {
                 let why = "it must be set when PUBLIC_URL is not a loopback address";
@@ -118,13 +118,13 @@ impl<'a> Reader<'a> {
         let client_secret = self.text(GITHUB_CLIENT_SECRET);
         let url = self.parse(GITHUB_URL, base_url);
         let api_url = self.parse(GITHUB_API_URL, base_url);
-        // A person who signs in at one GitHub instance must not be looked up at another.
+        // A user who signs in at one GitHub instance must not be looked up at another one.
         if url.is_some() && self.text(GITHUB_API_URL).is_none() {
             self.missing(GITHUB_API_URL, "it must be set when GITHUB_URL is");
         }
         if mode == Mode::Deployed || client_id.is_some() || client_secret.is_some() {
             let why = match mode {
-                Mode::Embedded => "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET belong together",
+                Mode::Embedded => "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET must be set together",
                 Mode::Deployed => "it must be set when PUBLIC_URL is not a loopback address",
             };
             if client_id.is_none() {
@@ -142,7 +142,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads the proxies. Their variables are also read in lower case, as other programs do.
+    /// Reads the proxies. The names of their variables are also accepted in lower case, as by other
+    /// programs.
     pub(super) fn proxies(&mut self) -> Proxies {
         let [https, http] = [HTTPS_PROXY, HTTP_PROXY].map(|variable| {
             ProxyUrl::parse(&self.text_in_any_case(variable)?)
@@ -173,7 +174,7 @@ impl<'a> Reader<'a> {
     pub(super) fn traces(&mut self) -> Option<TraceSettings> {
         let endpoint = self.parse(OTEL_EXPORTER_OTLP_ENDPOINT, collector);
         let headers = self.parse(OTEL_EXPORTER_OTLP_HEADERS, headers);
-        let share = self.parse(OTEL_TRACES_SAMPLER_ARG, share);
+        let ratio = self.parse(OTEL_TRACES_SAMPLER_ARG, sampling_ratio);
         if headers.is_some() && self.text(OTEL_EXPORTER_OTLP_ENDPOINT).is_none() {
             let why = "it must be set when OTEL_EXPORTER_OTLP_HEADERS is";
             self.missing(OTEL_EXPORTER_OTLP_ENDPOINT, why);
@@ -181,12 +182,12 @@ impl<'a> Reader<'a> {
         Some(TraceSettings {
             endpoint: endpoint?,
             headers: headers.unwrap_or_default(),
-            share: share.unwrap_or(1.0),
+            share: ratio.unwrap_or(1.0),
         })
     }
 
-    /// The signing secret in use, followed by earlier ones, newest first; never an empty list.
-    /// `None`: a problem was added, or is known, so that no secret was generated.
+    /// Returns the signing secret in use, followed by earlier ones, newest first; never an empty
+    /// list. `None`: a problem exists, so no secret was generated.
     pub(super) fn signing_secrets(&mut self, mode: Mode, data_dir: &Path) -> Option<Vec<Secret>> {
         let secrets = self.parse(JWT_SIGNING_SECRET, signing_secrets);
         if secrets.is_some() {

@@ -10,12 +10,12 @@ use platform::db::{Failure, Transaction};
 use super::{variables::VARIABLES, *};
 use crate::{Brand, Platform, Product, Removed, State};
 
-/// A product that keeps nothing.
+/// The state of a product without data.
 #[derive(Clone)]
-struct Nothing;
+struct NoState;
 
 #[async_trait]
-impl State for Nothing {
+impl State for NoState {
     type Settings = ();
 
     fn settings(_: &mut Reader<'_>) {}
@@ -40,7 +40,7 @@ fn product() -> Product {
         instructions: "",
         icon: "",
     };
-    Product::of::<Nothing>(brand).build()
+    Product::of::<NoState>(brand).build()
 }
 
 fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
@@ -49,17 +49,17 @@ fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
 }
 
 fn path(directory: &TempDir) -> &str {
-    directory.path().to_str().expect("temporary paths are plain")
+    directory.path().to_str().expect("temporary paths are UTF-8")
 }
 
 const SECRET: &str = "an-example-of-a-secret-of-32-byte";
 
 #[test]
-fn documented_defaults_are_the_real_ones() {
+fn documented_defaults_are_the_actual_ones() {
     let directory = TempDir::new().unwrap();
     let mut documented: Vec<_> = VARIABLES
         .iter()
-        .map(|it| (it.name, it.default))
+        .map(|variable| (variable.name, variable.default))
         .filter(|(name, _)| *name != "DATA_DIR")
         .collect();
     documented.push(("DATA_DIR", path(&directory)));
@@ -71,7 +71,7 @@ fn documented_defaults_are_the_real_ones() {
 }
 
 #[test]
-fn nothing_set_is_the_embedded_program() {
+fn without_variables_the_program_is_embedded() {
     let directory = TempDir::new().unwrap();
     let config = read(&[("DATA_DIR", path(&directory)), ("DATABASE_URL", " ")]).unwrap();
     assert_eq!(config.mode, Mode::Embedded);
@@ -90,7 +90,7 @@ fn the_default_public_url_follows_the_port() {
 }
 
 #[test]
-fn a_public_program_needs_what_instances_share() {
+fn a_deployed_program_requires_what_instances_share() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().join("data");
     let public =
@@ -107,7 +107,7 @@ fn a_public_program_needs_what_instances_share() {
     for (line, variable) in lines.iter().zip(missing) {
         assert!(line.starts_with(&format!("{variable} is missing: ")), "{line}");
     }
-    assert!(!data.exists(), "a refused start leaves nothing behind");
+    assert!(!data.exists(), "an invalid configuration creates no files");
 
     let mut complete = public.to_vec();
     complete.push(("DATABASE_URL", "postgresql://me:hunter2@db/notes"));
@@ -126,7 +126,7 @@ fn a_public_program_needs_what_instances_share() {
 }
 
 #[test]
-fn all_problems_come_at_once_and_none_shows_a_secret() {
+fn all_problems_are_reported_at_once_without_secrets() {
     let ConfigErrors(lines) = read(&[
         ("PUBLIC_URL", "http://notes.example.com"),
         ("PORT", "0"),
@@ -197,7 +197,7 @@ fn all_problems_come_at_once_and_none_shows_a_secret() {
 }
 
 #[test]
-fn what_belongs_together_is_asked_for_together() {
+fn variables_that_belong_together_must_be_set_together() {
     let directory = TempDir::new().unwrap();
     let data = ("DATA_DIR", path(&directory));
     for (set, missing) in [
@@ -215,7 +215,7 @@ fn what_belongs_together_is_asked_for_together() {
 }
 
 #[test]
-fn the_network_can_be_a_closed_one() {
+fn a_closed_network_can_be_configured() {
     let directory = TempDir::new().unwrap();
     let data = ("DATA_DIR", path(&directory));
     let document =
@@ -237,12 +237,13 @@ fn the_network_can_be_a_closed_one() {
         assert!(printed.contains("http://proxy.example.com:3128"), "{printed}");
         assert!(!printed.contains("hunter2"), "{printed}");
     }
-    let away = read(&[data, ("CLIENT_DOCUMENTS", "/nowhere/documents.json")]).unwrap_err();
-    assert!(away.0[0].contains("/nowhere/documents.json cannot be read"), "{away}");
+    let unreadable = read(&[data, ("CLIENT_DOCUMENTS", "/nowhere/documents.json")]).unwrap_err();
+    let problem = &unreadable.0[0];
+    assert!(problem.contains("/nowhere/documents.json cannot be read"), "{problem}");
 }
 
 #[test]
-fn a_model_can_be_set_up() {
+fn a_model_can_be_configured() {
     let directory = TempDir::new().unwrap();
     let config = read(&[
         ("DATA_DIR", path(&directory)),
@@ -258,7 +259,7 @@ fn a_model_can_be_set_up() {
 }
 
 #[test]
-fn signing_in_with_github_can_be_set_up() {
+fn sign_in_with_github_can_be_configured() {
     let directory = TempDir::new().unwrap();
     let keys = format!("{SECRET}, {SECRET}-2");
     let config = read(&[

@@ -30,7 +30,7 @@ pub struct MetricsSettings {
 }
 
 impl MetricsSettings {
-    /// Whether metrics are exported, so that they have to be recorded.
+    /// Whether metrics are exported, and therefore must be recorded.
     pub fn wanted(&self) -> bool {
         self.port.is_some() || self.token.is_some()
     }

@@ -11,60 +11,69 @@ use super::variables::{
 const OTHER_NAMES: &[(&str, Variable)] =
     &[("RUST_LOG", LOG), ("LOG_LEVEL", LOG), ("LOGLEVEL", LOG), ("LOGGING", LOG)];
 
-/// Variables that limit access. A misspelled one must not silently leave the server open.
+/// Variables that limit access. A misspelled one must not silently leave the server open to
+/// everyone.
 const LIMIT_ACCESS: [Variable; 3] = [ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS];
 
 /// The minimum length of a name to compare. Shorter names resemble too many others, such as `HOME`
 /// and `HOST`.
-const LEAST_LENGTH: usize = 8;
+const MIN_LENGTH: usize = 8;
 
-/// The maximum number of letters that may be different, swapped, missing or extra.
-const MOST_TYPOS: usize = 2;
+/// The maximum number of letters that may be replaced, swapped, missing or extra.
+const MAX_TYPOS: usize = 2;
 
 /// A variable that is set but unknown, and the one that was probably meant.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Misspelt {
+pub(super) struct Misspelled {
     name: String,
     meant: &'static str,
     /// Whether the server must refuse to start.
     pub(super) limits_access: bool,
 }
 
-impl Misspelt {
+impl Misspelled {
     /// Describes the problem in one line.
     pub(super) fn line(&self) -> String {
-        format!("{} is read by nobody: did you mean {}?", self.name, self.meant)
+        format!("{} is not a known variable: did you mean {}?", self.name, self.meant)
     }
 }
 
-/// Finds the names of set variables that are unknown but resemble a known one.
-pub(super) fn misspelt(product: &[Variable], names: impl Iterator<Item = String>) -> Vec<Misspelt> {
+/// Finds variables that are set and unknown, but resemble a known one. Sorted by name.
+pub(super) fn misspelled(
+    product: &[Variable],
+    names: impl Iterator<Item = String>,
+) -> Vec<Misspelled> {
     let known: Vec<Variable> = VARIABLES.iter().chain(product).copied().collect();
-    let mut found: Vec<_> = names.filter_map(|name| judge(&known, name)).collect();
+    let mut found: Vec<_> = names.filter_map(|name| check(&known, name)).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
 
-fn judge(known: &[Variable], name: String) -> Option<Misspelt> {
+fn check(known: &[Variable], name: String) -> Option<Misspelled> {
     let upper = name.to_ascii_uppercase();
     let proxies = [HTTPS_PROXY, HTTP_PROXY, NO_PROXY];
     // The names of the proxy variables are also read in lower case.
-    if known.iter().any(|it| it.name == name) || proxies.iter().any(|it| it.name == upper) {
+    if known.iter().any(|variable| variable.name == name)
+        || proxies.iter().any(|variable| variable.name == upper)
+    {
         return None;
     }
     let other = OTHER_NAMES.iter().find(|(other, _)| *other == upper).map(|(_, meant)| *meant);
     let meant = other.or_else(|| limiter(&upper)).or_else(|| nearest(known, &upper))?;
-    let limits_access = LIMIT_ACCESS.iter().any(|it| it.name == meant.name);
-    Some(Misspelt { name, meant: meant.name, limits_access })
+    let limits_access = LIMIT_ACCESS.iter().any(|variable| variable.name == meant.name);
+    Some(Misspelled { name, meant: meant.name, limits_access })
 }
 
 /// Returns the variable whose name differs by the fewest letters, if these are at most
-/// [`MOST_TYPOS`].
+/// [`MAX_TYPOS`].
 fn nearest(known: &[Variable], name: &str) -> Option<Variable> {
-    let long = known.iter().filter(|it| it.name.len() >= LEAST_LENGTH);
-    let comparable = long.filter(|it| !it.name.ends_with("_PROXY"));
-    let near = comparable.map(|it| (damerau_levenshtein(name, it.name), *it));
-    near.filter(|(typos, _)| *typos <= MOST_TYPOS).min_by_key(|(typos, _)| *typos).map(|it| it.1)
+    known
+        .iter()
+        .filter(|variable| variable.name.len() >= MIN_LENGTH && !variable.name.ends_with("_PROXY"))
+        .map(|variable| (damerau_levenshtein(name, variable.name), *variable))
+        .filter(|(typos, _)| *typos <= MAX_TYPOS)
+        .min_by_key(|(typos, _)| *typos)
+        .map(|(_, variable)| variable)
 }
 
 /// Returns the variable that limits access, if the words of the name indicate that it was meant.
@@ -90,12 +99,12 @@ mod tests {
     use super::*;
 
     fn meant(name: &str) -> Option<(&'static str, bool)> {
-        let found = misspelt(&[], [name.to_owned()].into_iter());
-        found.first().map(|it| (it.meant, it.limits_access))
+        let found = misspelled(&[], [name.to_owned()].into_iter());
+        found.first().map(|variable| (variable.meant, variable.limits_access))
     }
 
     #[test]
-    fn a_name_that_is_nearly_ours_is_found() {
+    fn names_that_resemble_a_variable_are_found() {
         for (name, expected, limits_access) in [
             ("ALLOWED_GITHUB_LOGIN", "ALLOWED_GITHUB_LOGINS", true),
             ("ALOWED_GITHUB_LOGINS", "ALLOWED_GITHUB_LOGINS", true),
@@ -117,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_left_alone() {
+    fn other_names_are_ignored() {
         for name in [
             "HOME",
             "PATH",

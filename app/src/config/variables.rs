@@ -7,7 +7,7 @@ pub struct Variable {
     pub name: &'static str,
     /// The documentation for `.env.example`, with units and limits.
     pub meaning: &'static str,
-    /// The default, as it would be written; empty if there is none.
+    /// The default, in the syntax of the variable; empty if there is none.
     pub default: &'static str,
 }
 
@@ -115,7 +115,7 @@ pub const DATABASE_URL: Variable = Variable {
 pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
     name: "DATABASE_MAX_CONNECTIONS",
     meaning: "The maximum number of database connections of one process, 1 to 100. During a \
-              deploy, old and new processes have that many each.",
+              deploy, old and new processes each use this many.",
     default: "5",
 };
 
@@ -133,7 +133,8 @@ pub const REDIS_URL: Variable = Variable {
 pub const REDIS_PREFIX: Variable = Variable {
     name: "REDIS_PREFIX",
     meaning: "The prefix of all keys and channels in Redis, so that several deployments can share \
-              a server. Default: what the product keeps, followed by a colon, such as notes:.",
+              a server. Default: the plural name of the product's items, followed by a colon, \
+              such as notes:.",
     default: "",
 };
 
@@ -266,7 +267,7 @@ pub const HTTP_PROXY: Variable = Variable {
     default: "",
 };
 
-/// The hosts that are reached without a proxy.
+/// The hosts that are connected to without a proxy.
 pub const NO_PROXY: Variable = Variable {
     name: "NO_PROXY",
     meaning: "Hosts that are reached without a proxy, separated by commas: names (which include \
@@ -327,19 +328,19 @@ pub const UNLIMITED_NETWORKS: Variable = Variable {
     default: "",
 };
 
-/// How many unfinished jobs one person may have.
+/// The maximum number of unfinished jobs per user.
 pub const UNFINISHED_JOBS_PER_PERSON: Variable = Variable {
     name: "UNFINISHED_JOBS_PER_PERSON",
-    meaning: "How many jobs of one person may be unfinished at once, up to 100000. The account page \
-              shows both limits for jobs.",
+    meaning: "The maximum number of unfinished jobs per user, up to 100000. The account page shows \
+              both limits for jobs.",
     default: "1000",
 };
 
-/// How large the arguments of one person's unfinished jobs may be.
+/// The maximum size of the arguments of all unfinished jobs of a user.
 pub const JOB_MEGABYTES_PER_PERSON: Variable = Variable {
     name: "JOB_MEGABYTES_PER_PERSON",
-    meaning: "How many megabytes the arguments of one person's unfinished jobs may take together, from \
-              8 to 100000. They are deleted when a job ends.",
+    meaning: "The maximum size of the arguments of all unfinished jobs of a user, in megabytes, from 8 \
+              to 100000. The arguments of a job are deleted when it ends.",
     default: "64",
 };
 
@@ -402,7 +403,7 @@ pub const WORKER_PORT: Variable = Variable {
 pub const LOG: Variable = Variable {
     name: "LOG",
     meaning: "The log level: error, warn, info, debug or trace; also per module, as in \
-              info,oauth=debug. No level logs a secret or the content that users keep.",
+              info,oauth=debug. No level logs secrets or the content of users.",
     default: "info",
 };
 

@@ -14,7 +14,7 @@ pub use platform::metrics::*;
 pub(crate) use self::observed::limiter;
 pub use self::{observed::stores, sample::render, sampler::Sampler};
 
-/// Starts recording in this process. Later calls change nothing.
+/// Starts recording metrics in this process. Further calls have no effect.
 pub fn start() {
     if !platform::metrics::started() {
         platform::metrics::start();
@@ -22,7 +22,8 @@ pub fn start() {
     }
 }
 
-/// Initializes counters with 0: Prometheus sees no increase in a counter that starts at 1.
+/// Initializes counters with 0: Prometheus cannot see an increase of a counter whose first value is
+/// 1.
 fn zero() {
     for kind in audit::Kind::ALL {
         OAUTH_EVENTS.add([kind.as_str()], 0);
@@ -41,8 +42,8 @@ fn zero() {
     for (route, shown_as) in [("/mcp", "answer"), ("/mcp", "stream"), (CALLBACK_PATH, "answer")] {
         HTTP_FAILURES.add([route, shown_as], 0);
     }
-    // The ratios that page an operator must exist from the first request on, not only from the
-    // first error.
+    // Alerts use ratios of these counters, so both must exist from the first request on, not only
+    // after the first error.
     for (grant, error) in [("authorization_code", NO_ERROR), ("refresh_token", NO_ERROR)] {
         OAUTH_REQUESTS.add(["/token", grant, error], 0);
     }

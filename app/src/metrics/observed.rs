@@ -22,8 +22,8 @@ use super::{
     MCP_STREAM_EVENTS, RATE_LIMIT_DECISIONS, REDIS_OPERATION_DURATION,
 };
 
-/// Wraps the stores in decorators that record metrics. `clock`: for the duration of sessions.
-/// `remote`: whether each operation is a round trip whose duration is worth recording.
+/// Wraps the stores in decorators that record metrics. `clock` is used for the duration of
+/// sessions. `remote`: whether each operation is a network round trip, whose duration is recorded.
 pub fn stores(stores: Stores, clock: Arc<dyn Clock>, remote: bool) -> Stores {
     let sessions = Observed { inner: stores.sessions, remote };
     Stores {
@@ -49,13 +49,13 @@ impl<T: ?Sized> Observed<T> {
     async fn timed<R>(
         &self,
         operation: &'static str,
-        doing: impl Future<Output = Result<R, StoreError>>,
+        future: impl Future<Output = Result<R, StoreError>>,
     ) -> Result<R, StoreError> {
         if !self.remote {
-            return doing.await;
+            return future.await;
         }
         let started = Instant::now();
-        let result = doing.await;
+        let result = future.await;
         let outcome = if result.is_ok() { "ok" } else { "error" };
         REDIS_OPERATION_DURATION.observe([operation, outcome], started.elapsed());
         result
@@ -236,7 +236,7 @@ impl StreamLog for Observed<dyn StreamLog> {
         let page = self.timed("stream_read", self.inner.read(key, after, max)).await?;
         if let Some(page) = &page
             && max > 1
-        // a smaller maximum only checks whether there are events
+        // a maximum of 1 only checks whether there are events
         {
             MCP_STREAM_EVENTS.add(["sent"], number(page.events.len()));
         }
@@ -321,8 +321,8 @@ struct ObservedLimiter(Arc<dyn Limiter>);
 impl Limiter for ObservedLimiter {
     async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
         let verdict = self.0.take(bucket, key, count).await;
-        let word = if verdict.is_allowed() { "allowed" } else { "refused" };
-        RATE_LIMIT_DECISIONS.increment([bucket.name, word]);
+        let decision = if verdict.is_allowed() { "allowed" } else { "refused" };
+        RATE_LIMIT_DECISIONS.increment([bucket.name, decision]);
         verdict
     }
 }
@@ -336,18 +336,19 @@ mod tests {
 
     use super::*;
 
-    /// Sessions that note which operations they are asked for. Every session exists.
+    /// Sessions that record which operations are called. No session can be loaded, and each can be
+    /// deleted.
     #[derive(Default)]
-    struct Noted(Mutex<Vec<&'static str>>);
+    struct RecordingSessions(Mutex<Vec<&'static str>>);
 
-    impl Noted {
+    impl RecordingSessions {
         fn note(&self, operation: &'static str) {
             self.0.lock().unwrap().push(operation);
         }
     }
 
     #[async_trait]
-    impl Sessions for Noted {
+    impl Sessions for RecordingSessions {
         async fn create(
             &self,
             _id: &SessionId,
@@ -402,14 +403,14 @@ mod tests {
 
     #[tokio::test]
     async fn deleting_a_session_issues_no_read() {
-        let noted = Arc::new(Noted::default());
+        let recording = Arc::new(RecordingSessions::default());
         let inner = Stores {
-            sessions: Arc::clone(&noted) as Arc<dyn Sessions>,
+            sessions: Arc::clone(&recording) as Arc<dyn Sessions>,
             ..Stores::in_memory(Duration::from_mins(1))
         };
         let observed = stores(inner, Arc::new(SystemClock), true);
         let user = UserId::new("test:ada");
         observed.sessions.delete(&user, &SessionId::random()).await.unwrap();
-        assert_eq!(*noted.0.lock().unwrap(), ["delete"]);
+        assert_eq!(*recording.0.lock().unwrap(), ["delete"]);
     }
 }

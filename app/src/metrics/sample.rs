@@ -1,5 +1,5 @@
-//! Metrics that are sampled when Prometheus scrapes: within a second, and at most once every few
-//! seconds, however many scrapers there are.
+//! Metrics that are sampled when Prometheus scrapes: within about a second, and at most once every
+//! few seconds, however many scrapers there are.
 
 use std::time::Duration;
 
@@ -27,16 +27,16 @@ use super::{
 use crate::App;
 
 /// The time limit for each source. Prometheus gives up a scrape after ten seconds.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SAMPLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a sample is reused, so that many scrapers do not load the database.
-const KEPT: Duration = Duration::from_secs(3);
+const SAMPLE_LIFETIME: Duration = Duration::from_secs(3);
 
-/// How long an expensive value is reused: the size of the database, the number of sessions.
-const DEAR_KEPT: Duration = Duration::from_mins(1);
+/// How long expensive values are reused: the size of the database, and the number of sessions.
+const EXPENSIVE_LIFETIME: Duration = Duration::from_mins(1);
 
-/// How many Redis keys are examined to estimate the number of sessions.
-const KEYS_LOOKED_AT: usize = 2_000;
+/// The number of Redis keys after which the scan for the estimate of sessions ends.
+const MIN_SCANNED_KEYS: usize = 2_000;
 
 /// The states of a signing key that are relevant to operators.
 const KEY_STATES: [&str; 6] = ["signing", "pending", "active", "retiring", "retired", "revoked"];
@@ -45,7 +45,7 @@ const KEY_STATES: [&str; 6] = ["signing", "pending", "active", "retiring", "reti
 const CONNECTION_STATES: [&str; 4] = ["active", "idle", "idle in transaction", "other"];
 
 /// Renders all metrics of this process in the text format of Prometheus. Takes little more than a
-/// second, even if a dependency does not answer.
+/// second, even if a dependency does not respond.
 pub async fn render(app: &App) -> String {
     // While another request takes a sample, this one returns the latest known values.
     if let Ok(mut state) = app.sampler().0.try_lock() {
@@ -69,22 +69,24 @@ fn signing_key_state(key: &KeyInfo) -> &'static str {
 
 impl State {
     async fn refresh(&mut self, app: &App) {
-        if self.at.is_some_and(|at| at.elapsed() < KEPT) {
+        if self.at.is_some_and(|at| at.elapsed() < SAMPLE_LIFETIME) {
             return;
         }
-        let dear = self.dear_at.is_none_or(|at| at.elapsed() >= DEAR_KEPT);
+        let is_expensive_due =
+            self.expensive_at.is_none_or(|at| at.elapsed() >= EXPENSIVE_LIFETIME);
         self.process.collect();
         runtime(app);
-        let (database, ()) = tokio::join!(database(app, dear), self.redis(app, dear));
+        let (database, ()) =
+            tokio::join!(database(app, is_expensive_due), self.redis(app, is_expensive_due));
         UP.set(["database"], if database { 1.0 } else { 0.0 });
         let now = Instant::now();
         self.at = Some(now);
-        if dear {
-            self.dear_at = Some(now);
+        if is_expensive_due {
+            self.expensive_at = Some(now);
         }
     }
 
-    async fn redis(&mut self, app: &App, dear: bool) {
+    async fn redis(&mut self, app: &App, is_expensive_due: bool) {
         let Some(settings) = &app.config().redis else {
             return;
         };
@@ -92,7 +94,7 @@ impl State {
             let mut connection = if let Some(connection) = self.redis.take() {
                 connection
             } else {
-                if self.redis_was_there {
+                if self.redis_was_connected {
                     REDIS_RECONNECTS.increment([]);
                 }
                 let client = redis::Client::open(settings.url.expose())?;
@@ -101,19 +103,23 @@ impl State {
             let started = Instant::now();
             let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
             REDIS_PING.set([], started.elapsed().as_secs_f64());
-            note_redis(&info);
+            set_redis_metrics(&info);
             let keys: u64 = redis::cmd("DBSIZE").query_async(&mut connection).await?;
             REDIS_KEYS.set([], float(keys));
-            if dear {
+            if is_expensive_due {
                 let sessions = sessions(&mut connection, &settings.prefix, keys).await?;
                 MCP_SESSIONS_OPEN.set([], sessions);
             }
             anyhow::Ok(connection)
         };
-        match timeout(PATIENCE, sampling).await.context("Redis does not answer in time").flatten() {
+        match timeout(SAMPLE_TIMEOUT, sampling)
+            .await
+            .context("Redis did not respond in time")
+            .flatten()
+        {
             Ok(connection) => {
                 self.redis = Some(connection);
-                self.redis_was_there = true;
+                self.redis_was_connected = true;
                 UP.set(["redis"], 1.0);
             }
             Err(error) => {
@@ -127,7 +133,7 @@ impl State {
     }
 }
 
-/// Samples what this process knows without asking a dependency.
+/// Sets the metrics that need no dependency.
 fn runtime(app: &App) {
     let revision = app.config().revision.as_deref().unwrap_or("unknown");
     BUILD_INFO.set([env!("CARGO_PKG_VERSION"), revision], 1.0);
@@ -141,8 +147,8 @@ fn runtime(app: &App) {
     DB_CONNECTIONS_MAX.set([], f64::from(app.config().database.max_connections));
 }
 
-/// Samples the database. `false`: it did not answer in time.
-async fn database(app: &App, dear: bool) -> bool {
+/// Samples the database. `false`: it failed or did not respond in time.
+async fn database(app: &App, is_expensive_due: bool) -> bool {
     let sampling = async {
         let db = app.db();
         let started = Instant::now();
@@ -153,12 +159,16 @@ async fn database(app: &App, dear: bool) -> bool {
         }
         signing_keys(app).await?;
         jobs_and_workers(app).await?;
-        if dear {
+        if is_expensive_due {
             DB_SIZE.set([], size(db).await?);
         }
         anyhow::Ok(())
     };
-    match timeout(PATIENCE, sampling).await.context("no answer in time").flatten() {
+    match timeout(SAMPLE_TIMEOUT, sampling)
+        .await
+        .context("the database did not respond in time")
+        .flatten()
+    {
         Ok(()) => true,
         Err(error) => {
             tracing::debug!(error = ?error, "Could not sample the database");
@@ -198,8 +208,7 @@ struct Server {
     deadlocks: i64,
 }
 
-/// One row with all values. The activity of other users can be counted without a privilege to see
-/// it.
+/// One row with all values. Counting the activity of other users requires no privilege to see it.
 const SERVER: &str = "\
     SELECT clock_timestamp() AS now, \
       current_setting('max_connections')::bigint \
@@ -217,12 +226,15 @@ const SERVER: &str = "\
     WHERE a.backend_type = 'client backend' AND d.datname = current_database()";
 
 async fn postgres(app: &App, db: &Database) -> anyhow::Result<()> {
-    let asked_at = app.clock().now();
+    let sent_at = app.clock().now();
     let started = Instant::now();
     let statement = Statement::from_string(DbBackend::Postgres, SERVER);
-    let server = Server::find_by_statement(statement).one(db).await?.context("an aggregate")?;
-    // The database read its clock at some time between the question and the answer.
-    let middle = asked_at + started.elapsed() / 2;
+    let server = Server::find_by_statement(statement)
+        .one(db)
+        .await?
+        .context("an aggregate returned no row")?;
+    // The database read its clock at some time between the request and the response.
+    let middle = sent_at + started.elapsed() / 2;
     let offset = (server.now - middle).as_seconds_f64();
     DB_CLOCK_OFFSET.set([], offset);
     PG_MAX_CONNECTIONS.set([], signed(server.max_connections));
@@ -247,8 +259,8 @@ async fn signing_keys(app: &App) -> anyhow::Result<()> {
     let keys = app.oauth().keys().list().await?;
     for state in KEY_STATES {
         let ages = || {
-            let of_state = keys.iter().filter(|it| signing_key_state(it) == state);
-            of_state.map(|it| (now - it.created_at).as_seconds_f64())
+            let of_state = keys.iter().filter(|key| signing_key_state(key) == state);
+            of_state.map(|key| (now - key.created_at).as_seconds_f64())
         };
         OAUTH_SIGNING_KEYS.set([state], count(ages().count()));
         match ages().reduce(f64::max) {
@@ -269,11 +281,11 @@ async fn jobs_and_workers(app: &App) -> anyhow::Result<()> {
         JOBS_UNFINISHED.set([status], float(count));
     }
     JOBS_OVERDUE.set([], oldest_due.as_secs_f64());
-    // Includes the counts of this process, which may be of jobs that never ran in a worker, such as
-    // cancelled ones. Written in a separate task, because this one may be dropped at any await.
-    let counted = app.clone();
-    let writing = tokio::spawn(async move { jobs::write_totals(counted.jobs()).await });
-    if let Err(error) = writing.await.context("a panic")? {
+    // First writes the counts of this process, which include jobs that never ran in a worker, such as
+    // cancelled ones. In a separate task, because this one may be dropped at any await.
+    let writer_app = app.clone();
+    let writing = tokio::spawn(async move { jobs::write_totals(writer_app.jobs()).await });
+    if let Err(error) = writing.await.context("the task that writes job totals panicked")? {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not write the totals of jobs; retrying with the next sample"
@@ -290,8 +302,9 @@ async fn jobs_and_workers(app: &App) -> anyhow::Result<()> {
         SCHEDULE_RUNS.total([&schedule, "ran"], ran);
         SCHEDULE_RUNS.total([&schedule, "failed"], failed);
     }
-    let silence = schedule_runs::last(app.jobs()).await?.map(|it| app.clock().now() - it);
-    let silence = silence.map_or(f64::INFINITY, |it| it.as_seconds_f64().max(0.0));
+    let last_run = schedule_runs::last(app.jobs()).await?;
+    let silence =
+        last_run.map_or(f64::INFINITY, |at| (app.clock().now() - at).as_seconds_f64().max(0.0));
     WORKER_SILENCE.set([], silence);
     Ok(())
 }
@@ -307,12 +320,13 @@ async fn size(db: &Database) -> anyhow::Result<f64> {
         _ => "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
     };
     let statement = Statement::from_string(backend, sql);
-    let size = Size::find_by_statement(statement).one(db).await?.context("one row")?;
+    let size =
+        Size::find_by_statement(statement).one(db).await?.context("the query returned no row")?;
     Ok(signed(size.bytes))
 }
 
 /// Sets the metrics that come from the response to `INFO`.
-fn note_redis(info: &str) {
+fn set_redis_metrics(info: &str) {
     let value = |name: &str| -> Option<u64> {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         line.trim().parse().ok()
@@ -347,20 +361,20 @@ async fn sessions(
     prefix: &str,
     keys: u64,
 ) -> anyhow::Result<f64> {
-    let (mut cursor, mut looked_at, mut found) = (0_u64, 0_usize, 0_usize);
+    let (mut cursor, mut scanned, mut found) = (0_u64, 0_usize, 0_usize);
     let first = format!("{prefix}mcp:");
     loop {
         let (next, page): (u64, Vec<String>) =
             redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(500).query_async(connection).await?;
-        looked_at += page.len();
+        scanned += page.len();
         found +=
-            page.iter().filter(|it| it.starts_with(&first) && it.ends_with(":session")).count();
+            page.iter().filter(|key| key.starts_with(&first) && key.ends_with(":session")).count();
         cursor = next;
         if cursor == 0 {
             return Ok(count(found));
         }
-        if looked_at >= KEYS_LOOKED_AT {
-            return Ok((float(keys) * count(found) / count(looked_at)).round());
+        if scanned >= MIN_SCANNED_KEYS {
+            return Ok((float(keys) * count(found) / count(scanned)).round());
         }
     }
 }

@@ -1,19 +1,19 @@
-//! The state that is kept between two samples.
+//! The state of the sampler between two scrapes.
 
 use metrics_process::Collector;
 use redis::aio::MultiplexedConnection;
 use tokio::{sync::Mutex, time::Instant};
 
-/// Takes samples, one at a time.
+/// Takes one sample at a time.
 #[derive(Default)]
 pub struct Sampler(pub(super) Mutex<State>);
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) at: Option<Instant>,
-    pub(super) dear_at: Option<Instant>,
+    pub(super) expensive_at: Option<Instant>,
     pub(super) redis: Option<MultiplexedConnection>,
-    pub(super) redis_was_there: bool,
+    pub(super) redis_was_connected: bool,
     pub(super) process: Collector,
 }
 

@@ -16,7 +16,7 @@ pub struct Brand {
     pub version: &'static str,
     /// The title for users, such as `Notes`.
     pub title: &'static str,
-    /// What users keep here, in the plural and in lower case, such as `notes`. Also the name under
+    /// The plural noun for what users store, in lower case, such as `notes`. Also the name under
     /// which clients add the server, the prefix of keys in Redis, and the name of the SQLite file.
     pub things: &'static str,
     /// One sentence about the server, for users.
@@ -28,7 +28,7 @@ pub struct Brand {
 }
 
 impl Brand {
-    /// How the server introduces itself to MCP clients.
+    /// Returns how the server identifies itself to MCP clients.
     pub fn server_info(&self, public_url: &PublicUrl) -> ServerInfo {
         let implementation = Implementation {
             name: self.program.into(),

@@ -1,4 +1,4 @@
-//! The product: everything that the base has to know about what it serves, as data.
+//! The product: a description, as data, of everything that the base serves.
 //!
 //! A product is one crate. Its public function builds a [`Product`], which the `main` functions of the
 //! web server and of the worker pass on:
@@ -52,7 +52,7 @@ use crate::config::{Reader, Variable};
 #[derive(Clone)]
 pub struct Product(Arc<Inner>);
 
-/// Joins the lists of a product with its state.
+/// Creates the catalog from the lists of a product and its state.
 type MakeCatalog = dyn Fn(ServerInfo, &AnyState) -> Catalog + Send + Sync;
 
 struct Inner {
@@ -107,7 +107,7 @@ impl Product {
         self.0.variables
     }
 
-    /// The tables of the product that the program reads and writes.
+    /// The tables that the program reads and writes.
     pub fn tables(&self) -> &'static [&'static str] {
         self.0.tables
     }
@@ -196,7 +196,7 @@ impl<S: State> Builder<S> {
         Self { migrations, ..self }
     }
 
-    /// The tables that the program reads and writes, so that `check` can test the privileges.
+    /// The tables that the program reads and writes. `check` verifies the privileges on them.
     pub fn tables(self, tables: &'static [&'static str]) -> Self {
         Self { tables, ..self }
     }
@@ -206,7 +206,8 @@ impl<S: State> Builder<S> {
         Self { schedules, ..self }
     }
 
-    /// Accepts `<prefix>.<rest>` as an alias of the tool `<prefix>_<rest>`, for models that write it.
+    /// Accepts `<prefix>.<rest>` as an alias of the tool `<prefix>_<rest>`, because some models
+    /// write names this way.
     pub fn dotted_aliases(self) -> Self {
         Self { dotted_aliases: true, ..self }
     }
@@ -241,7 +242,7 @@ impl<S: State> Builder<S> {
             schedules: self
                 .schedules
                 .iter()
-                .map(|it| it.with_step(BoundStep::new(it.step)))
+                .map(|schedule| schedule.with_step(BoundStep::new(schedule.step)))
                 .collect(),
             job_tools: job_tools.map(|entry| entry.definition.name).collect(),
             settings: |reader| AnySettings(Arc::new(S::settings(reader))),

@@ -1,4 +1,4 @@
-//! Schedules: work that one of all workers repeats at certain times.
+//! Schedules: periodic work. Each run is done by one of the workers.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,19 +14,19 @@ pub struct Schedule<Step> {
     pub name: &'static str,
     /// The cron expression: second, minute, hour, day of the month, month, day of the week; in UTC.
     pub when: &'static str,
-    /// What it does.
+    /// What it does, in words.
     pub what: &'static str,
-    /// Why it runs at this time.
+    /// Why it runs at this time, in words.
     pub why: &'static str,
-    /// Minimum time between two runs: less than the interval of the cron expression, so that the
-    /// clocks of workers may differ, and more than they differ.
+    /// The minimum time between two runs: shorter than the interval of the cron expression, and
+    /// longer than the clocks of workers differ.
     pub spacing: Duration,
-    /// Does a bounded part of the work.
+    /// Does a limited part of the work.
     pub step: Step,
 }
 
 impl<Step> Schedule<Step> {
-    /// The same schedule with another type of step.
+    /// Returns the same schedule with another step.
     #[must_use]
     pub fn with_step<Other>(&self, step: Other) -> Schedule<Other> {
         let &Self { name, when, what, why, spacing, .. } = self;
@@ -46,7 +46,7 @@ pub struct Done {
 /// The step of a schedule of a product with this state.
 pub type ProductStep<S> = for<'a> fn(&'a S) -> BoxFuture<'a, Result<Done, Failure>>;
 
-/// The step of a schedule of any product.
+/// The step of a schedule, without the type of the state of its product.
 #[derive(Clone)]
 pub struct BoundStep(Arc<ErasedStep>);
 
@@ -58,7 +58,7 @@ impl BoundStep {
         Self(Arc::new(move |state| step(state.of())))
     }
 
-    /// Does a part of the work with the state of this process.
+    /// Runs the step with the state of this process.
     pub async fn run(&self, state: &AnyState) -> Result<Done, Failure> {
         (self.0)(state).await
     }

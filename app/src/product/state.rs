@@ -1,4 +1,4 @@
-//! The state of a product, and what the base gives to it and calls of it.
+//! The state of a product: what the base provides to it, and what the base calls.
 
 use std::{any::Any, fmt, sync::Arc};
 
@@ -15,10 +15,10 @@ use platform::{
 
 use crate::{config::Reader, downloads::Downloads, model::Model};
 
-/// What the base gives to the state of a product.
+/// What the base provides to the state of a product.
 #[derive(Clone)]
 pub struct Platform {
-    /// The database. For what a user asks for, use [`Database::of_person`].
+    /// The database. For requests of a user, use [`Database::of_person`].
     pub db: Database,
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -44,14 +44,14 @@ impl fmt::Debug for Platform {
     }
 }
 
-/// The state of a product: what its tools, resources, prompts and schedules share, and what the base
-/// calls when an account changes. Cheap to clone.
+/// The state of a product: what its tools, resources, prompts and schedules share, and what the
+/// base calls when an account is deleted or displayed. Cheap to clone.
 #[async_trait]
 pub trait State: Clone + Send + Sync + 'static {
     /// The settings of the product.
     type Settings: Clone + Send + Sync + 'static;
 
-    /// Reads the settings from the environment. Problems are collected by the reader, and are
+    /// Reads the settings from the environment. The reader collects the problems, and they are
     /// reported together with those of the base.
     fn settings(reader: &mut Reader<'_>) -> Self::Settings;
 
@@ -66,18 +66,18 @@ pub trait State: Clone + Send + Sync + 'static {
         user: &UserId,
     ) -> Result<Removed, Failure>;
 
-    /// Cleans up after the deletion was committed: deletes what a concurrent call wrote. Logs
-    /// failures.
+    /// Cleans up after the deletion was committed: deletes what a concurrent call wrote meanwhile.
+    /// Logs failures.
     async fn account_deleted(&self, _user: &UserId) {}
 
-    /// Describes how much a user keeps, and the quota, for the account page: such as “1,203 of
-    /// 50,000 notes, 12 of 500 MB”. `Ok(None)`: the page does not show it.
+    /// Describes how much data a user has stored, and the quota, for the account page, such as
+    /// “1,203 of 50,000 notes, 12 of 500 MB”. `Ok(None)`: the page does not show it.
     async fn usage(&self, _user: &UserId) -> Result<Option<String>, Failure> {
         Ok(None)
     }
 }
 
-/// Settings of a product, of a type that only the product knows.
+/// The settings of a product, with their type erased.
 #[derive(Clone)]
 pub struct AnySettings(pub(super) Arc<dyn Any + Send + Sync>);
 
@@ -87,7 +87,7 @@ impl fmt::Debug for AnySettings {
     }
 }
 
-/// The state of a product, of a type that only the product knows.
+/// The state of a product, with its type erased.
 #[derive(Clone)]
 pub struct AnyState(Arc<dyn Owner>);
 
@@ -96,13 +96,13 @@ impl AnyState {
         Self(Arc::new(state))
     }
 
-    /// The state as the type of the product.
+    /// Returns the state with its type.
     ///
     /// # Panics
     /// If the product has another type of state.
     pub fn of<S: State>(&self) -> &S {
         let state: &dyn Any = &*self.0;
-        state.downcast_ref().expect("the caller knows the product")
+        state.downcast_ref().expect("the caller names the state of this product")
     }
 
     pub(crate) fn owner(&self) -> &dyn Owner {

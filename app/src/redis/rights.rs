@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use crate::config::RedisSettings;
 
 /// Every command that the program and its scripts send, with arguments to try it. `string`,
-/// `other`, `hash`, `set`, `zset` and `stream` are placeholders for keys that are used for nothing
-/// else. Commands in a script need the same permissions as commands that are sent.
+/// `other`, `hash`, `set`, `zset` and `stream` are placeholders for keys that only this check uses.
+/// Commands in scripts require the same permissions.
 const COMMANDS: [(&str, &[&str]); 50] = [
     ("PING", &[]),
     ("INFO", &["server"]),
@@ -68,18 +68,18 @@ const COMMANDS: [(&str, &[&str]); 50] = [
     ("DEL", &["stream"]),
     ("MULTI", &[]),
     ("EXEC", &[]),
-    // Before channels are tried together with this command.
+    // Without channels: `Trial::channels` sends it only if all permissions for channels exist.
     ("UNSUBSCRIBE", &[]),
 ];
 
-/// How long a key lasts if the check is interrupted, in milliseconds.
+/// The expiry of keys, in case the check is interrupted, in milliseconds.
 const LIFETIME: &str = "10000";
 
-/// The limit on the time from publishing to receiving a signal.
+/// The maximum time from publishing a signal to receiving it.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The error codes of a Redis that accepts no writes at the moment, from any user.
-const UNFIT: [&str; 7] =
+/// The error codes of a Redis that currently accepts no writes from any user.
+const READ_ONLY_CODES: [&str; 7] =
     ["READONLY", "OOM", "MISCONF", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS"];
 
 /// The names of all commands that the program sends.
@@ -87,8 +87,8 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().map(|(name, _)| *name).chain(["PUBLISH", "SUBSCRIBE"])
 }
 
-/// Tries every command on keys and channels with the configured prefix. The error names everything
-/// that is missing, and the command that grants it.
+/// Tries every command on keys and channels with the configured prefix. The error lists all missing
+/// permissions, and the command that grants them.
 pub async fn check_rights(settings: &RedisSettings) -> anyhow::Result<()> {
     let client = Client::open(settings.url.expose())?;
     let mut trial = Trial {
@@ -151,15 +151,16 @@ impl Trial {
         Ok(())
     }
 
-    /// Subscribes to a channel of each kind, and publishes a signal on those that belong to this
-    /// check only.
+    /// Subscribes to a channel of each kind, and publishes a signal on those that only this check
+    /// uses.
     async fn channels(&mut self, client: &Client, names: &Connection) -> anyhow::Result<()> {
         let own = [
             names.channel(&Topic::User(UserId::new(&*self.name))),
             names.channel(&Topic::Session(SessionId::random())),
             names.channel(&Topic::Job(JobId::random())),
         ];
-        let common = [Topic::Everyone, Topic::Control, Topic::Work].map(|it| names.channel(&it));
+        let common =
+            [Topic::Everyone, Topic::Control, Topic::Work].map(|topic| names.channel(&topic));
         let mut signals = client.get_async_pubsub().await?;
         let before = self.missing.len();
         for channel in own.iter().chain(&common) {
@@ -228,8 +229,7 @@ impl Missing {
             return Ok(());
         };
         let code = error.code().unwrap_or_default();
-        // An EXEC without the permission is reported this way. It ends the transaction all the
-        // same.
+        // A missing permission for EXEC is reported this way. The transaction ends nevertheless.
         let aborted = code == "EXECABORT" && error.to_string().contains("NOPERM");
         if code == "NOPERM" || aborted {
             self.lacks(command, prefix, &error);
@@ -237,10 +237,10 @@ impl Missing {
         }
         let is_unknown = error.to_string().to_ascii_lowercase().contains("unknown command");
         if is_unknown {
-            bail!("the server does not know {command}: Redis 7 or Valkey 8 is needed");
+            bail!("the server does not know {command}: Redis 7 or Valkey 8 is required");
         }
         let breaks = error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
-        if breaks || UNFIT.contains(&code) {
+        if breaks || READ_ONLY_CODES.contains(&code) {
             return Err(error.into());
         }
         // An error of a cluster (MOVED), or about the keys of the trial: the permission exists.
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_with_the_command_that_grants_it() {
+    fn missing_permissions_are_listed_with_the_command_that_grants_them() {
         let missing = Missing { commands: vec!["XADD", "SCRIPT LOAD"], keys: true, channels: true };
         assert_eq!(
             missing.describe("app", "notes:"),

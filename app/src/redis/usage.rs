@@ -1,4 +1,4 @@
-//! Measures who uses how much of Redis's memory, for operators whose Redis is full.
+//! Measures how much of Redis's memory each user occupies, for operators whose Redis is full.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,15 +21,15 @@ pub struct Usage {
     pub used: u64,
     /// Bytes that it may use; 0 means no limit.
     pub max: u64,
-    /// The sessions and streams of each person, largest first.
+    /// The sessions and streams of each user, largest first.
     pub people: Vec<(String, Share)>,
-    /// Keys that do not belong to one person, by kind, largest first.
+    /// Keys that do not belong to one user, by kind, largest first.
     pub others: Vec<(String, Share)>,
     /// Whether there were more keys than were examined.
     pub is_partial: bool,
 }
 
-/// The keys of one person or kind.
+/// The keys of one user or of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// Bytes, including the overhead of Redis.
@@ -48,14 +48,14 @@ impl Share {
     }
 }
 
-/// Measures all keys with the configured prefix. Only reads, so it works while Redis is full. Of a
-/// cluster it sees only the server that the URL names.
+/// Measures all keys with the configured prefix. Only reads, so it works while Redis is full. In a
+/// cluster, it measures only the server that the URL names.
 pub async fn measure(settings: &RedisSettings) -> anyhow::Result<Usage> {
     let client = redis::Client::open(settings.url.expose())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
     let mut usage = Usage {
-        used: field(&info, "used_memory").context("Redis does not say what it uses")?,
+        used: field(&info, "used_memory").context("the response to INFO lacks used_memory")?,
         max: field(&info, "maxmemory").unwrap_or_default(),
         ..Usage::default()
     };
@@ -129,19 +129,19 @@ async fn by_person(
 /// The label for streams of sessions that have ended, whose owner is unknown.
 const ENDED: &str = "(ended sessions)";
 
-/// The user in the record of a session.
+/// Returns the user in the record of a session.
 fn person(record: &str) -> Option<String> {
     let record: serde_json::Value = serde_json::from_str(record.get(1..)?).ok()?;
     Some(record["user"].as_str()?.to_owned())
 }
 
-/// The session that a key belongs to, and the kind of the key: `mcp:{session}:kind…`.
+/// Returns the session that a key belongs to, and the kind of the key: `mcp:{session}:kind…`.
 fn session_of(name: &str) -> Option<(&str, &str)> {
     let (session, rest) = name.strip_prefix("mcp:{")?.split_once("}:")?;
     Some((session, rest.split(':').next()?))
 }
 
-/// The kind of any other key: the part before the first hash or name, such as `rl:calls` or
+/// Returns the kind of any other key: the part before the first hash or name, such as `rl:calls` or
 /// `oauth:pend`.
 fn kind_of(name: &str) -> String {
     let mut parts = name.split(':');
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_tells_whose_it_is_or_of_which_kind() {
+    fn a_key_has_a_session_or_a_kind() {
         assert_eq!(session_of("mcp:{abc}:log:get"), Some(("abc", "log")));
         assert_eq!(session_of("mcp:{abc}:session"), Some(("abc", "session")));
         assert_eq!(session_of("sessions:github:1"), None);

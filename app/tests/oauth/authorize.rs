@@ -1,4 +1,4 @@
-//! What a client may ask for, and who is told when it may not.
+//! Authorization requests: which are valid, and where errors are shown or sent.
 
 use oauth::{
     authorize::{self, AuthorizeError, PageError},
@@ -7,26 +7,29 @@ use oauth::{
     redirect_uri::Destination,
 };
 
-use crate::world::{ISSUER, World, challenge, good, pairs, query, request};
+use crate::world::{ISSUER, World, challenge, pairs, query, request, valid_request};
 
 const LOOPBACK: &str = "http://localhost:5555/cb";
 
-/// The same request with one parameter written differently: nothing takes it away.
+/// Returns a valid request in which one parameter has another value; `None` removes the parameter.
 fn changed(client: &str, name: &str, value: Option<&str>) -> Vec<(String, String)> {
-    let mut request = good(client, LOOPBACK);
-    request.retain(|(it, _)| it != name);
-    request.extend(value.map(|it| (name.to_owned(), it.to_owned())));
+    let mut request = valid_request(client, LOOPBACK);
+    request.retain(|(other, _)| other != name);
+    request.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     request
 }
 
 async fn refused(world: &World, parameters: &[(String, String)]) -> AuthorizeError {
     authorize::begin(world.app.oauth(), parameters, &request())
         .await
-        .expect_err("a request that is wrong")
+        .expect_err("an invalid request")
 }
 
-/// The error that the client is told.
-async fn told(world: &World, parameters: &[(String, String)]) -> (String, Option<String>) {
+/// Returns the error and the state that are sent to the client.
+async fn redirected_error(
+    world: &World,
+    parameters: &[(String, String)],
+) -> (String, Option<String>) {
     match refused(world, parameters).await {
         AuthorizeError::Redirect { uri } => {
             assert!(uri.starts_with("http://localhost:5555/cb?"), "{uri}");
@@ -39,7 +42,7 @@ async fn told(world: &World, parameters: &[(String, String)]) -> (String, Option
 }
 
 #[tokio::test]
-async fn until_client_and_target_are_known_nothing_is_sent_anywhere() {
+async fn without_a_valid_client_and_redirect_uri_the_error_is_shown_on_a_page() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb", "https://app.example.com/cb"]).await;
     let other = world.client(&["https://other.example.com/cb"]).await;
@@ -58,8 +61,8 @@ async fn until_client_and_target_are_known_nothing_is_sent_anywhere() {
         changed(&client, "redirect_uri", None),
         changed(&client, "redirect_uri", Some("")),
         changed(&long, "scope", None),
-        [good(&client, LOOPBACK), pairs(&[("client_id", &client)])].concat(),
-        [good(&client, LOOPBACK), pairs(&[("redirect_uri", LOOPBACK)])].concat(),
+        [valid_request(&client, LOOPBACK), pairs(&[("client_id", &client)])].concat(),
+        [valid_request(&client, LOOPBACK), pairs(&[("redirect_uri", LOOPBACK)])].concat(),
     ] {
         let error = refused(&world, &wrong).await;
         assert!(matches!(error, AuthorizeError::Page(PageError::Request(_))), "{error:?}");
@@ -91,7 +94,7 @@ async fn until_client_and_target_are_known_nothing_is_sent_anywhere() {
 }
 
 #[tokio::test]
-async fn a_mistake_is_told_to_the_client() {
+async fn other_errors_are_sent_to_the_client() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let (right, short) = (challenge(), "x".repeat(42));
@@ -116,36 +119,36 @@ async fn a_mistake_is_told_to_the_client() {
         ("resource", Some("/mcp"), "invalid_target"),
         ("prompt", Some("none"), "interaction_required"),
     ] {
-        let (told, state) = told(&world, &changed(&client, name, value)).await;
-        assert_eq!(told, error, "{name} {value:?}");
+        let (code, state) = redirected_error(&world, &changed(&client, name, value)).await;
+        assert_eq!(code, error, "{name} {value:?}");
         assert_eq!(state.as_deref(), Some("a state & more"), "{name} {value:?}");
     }
     for (name, value) in
         [("scope", "notes:read"), ("code_challenge", &right), ("response_type", "code")]
     {
-        let twice = [good(&client, LOOPBACK), pairs(&[(name, value)])].concat();
-        assert_eq!(told(&world, &twice).await.0, "invalid_request", "{name}");
+        let twice = [valid_request(&client, LOOPBACK), pairs(&[(name, value)])].concat();
+        assert_eq!(redirected_error(&world, &twice).await.0, "invalid_request", "{name}");
     }
     let two = pairs(&[("resource", "https://other.example.com/mcp")]);
-    let two = [good(&client, LOOPBACK), two].concat();
-    assert_eq!(told(&world, &two).await.0, "invalid_target");
+    let two = [valid_request(&client, LOOPBACK), two].concat();
+    assert_eq!(redirected_error(&world, &two).await.0, "invalid_target");
 }
 
 #[tokio::test]
-async fn a_state_is_given_back_unless_it_could_do_harm() {
+async fn the_state_is_returned_unless_it_is_unsafe() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     for long in [2_049, 4_096, 10_000] {
         let long = "s".repeat(long);
-        let answer = told(&world, &changed(&client, "state", Some(&long))).await;
+        let answer = redirected_error(&world, &changed(&client, "state", Some(&long))).await;
         assert_eq!(answer, ("invalid_request".to_owned(), Some(long)));
     }
     for state in ["a\r\nb", "a\0"] {
-        let answer = told(&world, &changed(&client, "state", Some(state))).await;
+        let answer = redirected_error(&world, &changed(&client, "state", Some(state))).await;
         assert_eq!(answer, ("invalid_request".to_owned(), None));
     }
-    let twice = [good(&client, LOOPBACK), pairs(&[("state", "x")])].concat();
-    assert_eq!(told(&world, &twice).await, ("invalid_request".to_owned(), None));
+    let twice = [valid_request(&client, LOOPBACK), pairs(&[("state", "x")])].concat();
+    assert_eq!(redirected_error(&world, &twice).await, ("invalid_request".to_owned(), None));
     assert!(world.begin_with(&changed(&client, "state", None)).await);
     for longest in ["s".repeat(2_048), "{".repeat(2_048), "ü".repeat(2_048)] {
         assert!(world.begin_with(&changed(&client, "state", Some(&longest))).await);
@@ -153,54 +156,54 @@ async fn a_state_is_given_back_unless_it_could_do_harm() {
 }
 
 #[tokio::test]
-async fn the_only_registered_target_may_be_left_out() {
+async fn the_only_registered_redirect_uri_may_be_omitted() {
     let world = World::new().await;
-    let ours = r#"[{"client_id": "ours", "client_name": "Ours",
+    let clients = r#"[{"client_id": "ours", "client_name": "Ours",
         "redirect_uris": ["http://localhost:5555/cb"]}]"#;
-    let world_of_ours = World::with(&[("OAUTH_CLIENTS", ours)]).await;
+    let preregistered_world = World::with(&[("OAUTH_CLIENTS", clients)]).await;
     let registered = world.client(&[LOOPBACK]).await;
-    for (world, client) in [(&world, registered.as_str()), (&world_of_ours, "ours")] {
+    for (world, client) in [(&world, registered.as_str()), (&preregistered_world, "ours")] {
         for value in [None, Some("")] {
-            let left_out = changed(client, "redirect_uri", value);
-            let begun = authorize::begin(world.app.oauth(), &left_out, &request()).await.unwrap();
+            let omitted = changed(client, "redirect_uri", value);
+            let begun = authorize::begin(world.app.oauth(), &omitted, &request()).await.unwrap();
             let Next::ToClient { uri } = world.decide(&begun, Decision::Deny).await else {
-                panic!("not to the client");
+                panic!("not redirected to the client");
             };
             assert!(uri.starts_with("http://localhost:5555/cb?error=access_denied"), "{uri}");
 
-            // Mistakes are told there, too.
-            let mut mistaken = left_out;
-            mistaken.retain(|(name, _)| name != "response_type");
-            assert_eq!(told(world, &mistaken).await.0, "invalid_request");
+            // Errors are sent there, too.
+            let mut invalid = omitted;
+            invalid.retain(|(name, _)| name != "response_type");
+            assert_eq!(redirected_error(world, &invalid).await.0, "invalid_request");
         }
     }
 }
 
 #[tokio::test]
-async fn a_client_that_nobody_vouches_for_does_not_lend_our_name_to_a_site() {
+async fn errors_of_an_unverified_client_are_shown_before_the_redirect() {
     let world = World::new().await;
     let client = world.client(&["https://app.example.com/cb"]).await;
-    let mut wrong = good(&client, "https://app.example.com/cb");
+    let mut wrong = valid_request(&client, "https://app.example.com/cb");
     wrong.retain(|(name, _)| name != "response_type");
     let AuthorizeError::Page(PageError::Client { error, destination, back, .. }) =
         refused(&world, &wrong).await
     else {
-        panic!("a redirect");
+        panic!("redirected");
     };
     assert_eq!(error, "invalid_request");
     let host = "app.example.com".to_owned();
     assert_eq!(destination, Destination::Site { host });
     assert_eq!(query(&back)["state"], "a state & more");
 
-    // One that its document vouches for is told at once.
-    let mut wrong = good("https://app.example.com/client", "https://app.example.com/cb");
+    // A client with a verified metadata document gets the error at once.
+    let mut wrong = valid_request("https://app.example.com/client", "https://app.example.com/cb");
     wrong.retain(|(name, _)| name != "response_type");
     let error = refused(&world, &wrong).await;
     assert!(matches!(error, AuthorizeError::Redirect { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn what_real_clients_send_is_taken() {
+async fn variations_of_real_clients_are_accepted() {
     let world = World::new().await;
     let client = world
         .client(&[
@@ -215,7 +218,7 @@ async fn what_real_clients_send_is_taken() {
         "http://127.0.0.1:54321",
         "cursor://a.b/oauth/callback",
     ] {
-        assert!(world.begin_with(&good(&client, uri)).await, "{uri}");
+        assert!(world.begin_with(&valid_request(&client, uri)).await, "{uri}");
     }
     let client = world.client(&["http://localhost/cb"]).await;
     for (name, value) in [
@@ -235,17 +238,17 @@ async fn what_real_clients_send_is_taken() {
 }
 
 #[tokio::test]
-async fn what_a_client_registered_for_is_its_default_and_no_limit() {
+async fn the_registered_scope_is_a_default_and_not_a_limit() {
     let world = World::new().await;
     let both = "notes:read notes:write";
     for (registered, asked, granted, optional) in [
         ("notes:read", None, vec!["notes:read"], vec![]),
         ("notes:read", Some("notes:read"), vec!["notes:read"], vec![]),
-        // A scope may be newer than the registration, so that the user decides.
+        // The user decides: the scope may be newer than the registration.
         ("notes:read", Some(both), vec!["notes:read", "notes:write"], vec![]),
         ("notes:read", Some("notes:write"), vec!["notes:write"], vec![]),
         ("notes:write", None, vec!["notes:write"], vec![]),
-        // As without any.
+        // Unknown scopes only: treated as no scope.
         ("openid", None, vec!["notes:read"], vec!["notes:write"]),
     ] {
         let limited =
@@ -268,7 +271,7 @@ async fn the_operator_limits_the_scopes_of_a_preregistered_client() {
         "redirect_uris": ["http://localhost/cb"]}]"#;
     let world = World::with(&[("OAUTH_CLIENTS", clients)]).await;
     let with_scope = |scope: &str| {
-        let mut pairs = good("ours", LOOPBACK);
+        let mut pairs = valid_request("ours", LOOPBACK);
         pairs.retain(|(name, _)| name != "scope");
         pairs.push(("scope".to_owned(), scope.to_owned()));
         pairs
@@ -278,28 +281,28 @@ async fn the_operator_limits_the_scopes_of_a_preregistered_client() {
     let view = world.view(&begun).await;
     let granted: Vec<_> = view.permissions.iter().map(|permission| permission.scope).collect();
     assert_eq!((granted, view.optional), (vec!["notes:read"], vec![]));
-    assert_eq!(told(&world, &with_scope("notes:write")).await.0, "invalid_scope");
+    assert_eq!(redirected_error(&world, &with_scope("notes:write")).await.0, "invalid_scope");
 }
 
 #[tokio::test]
-async fn a_client_that_was_never_used_is_gone_after_a_day() {
+async fn an_unused_client_expires_after_a_day() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     world.clock.advance(std::time::Duration::from_hours(24));
-    let error = refused(&world, &good(&client, LOOPBACK)).await;
+    let error = refused(&world, &valid_request(&client, LOOPBACK)).await;
     assert_eq!(error, AuthorizeError::Page(PageError::UnknownClient));
 }
 
 #[tokio::test]
-async fn a_client_of_the_configuration_needs_no_registration() {
+async fn a_preregistered_client_needs_no_registration() {
     let clients = r#"[{"client_id": "ours", "client_name": "Ours",
         "redirect_uris": ["https://ours.example.com/cb"]}]"#;
     let world = World::with(&[("OAUTH_CLIENTS", clients)]).await;
-    assert!(world.begin_with(&good("ours", "https://ours.example.com/cb")).await);
+    assert!(world.begin_with(&valid_request("ours", "https://ours.example.com/cb")).await);
 }
 
 #[tokio::test]
-async fn without_a_way_to_sign_in_nothing_begins() {
+async fn without_an_identity_provider_no_authorization_begins() {
     let world = World::with(&[
         ("GITHUB_CLIENT_ID", "-"),
         ("GITHUB_CLIENT_SECRET", "-"),
@@ -307,7 +310,7 @@ async fn without_a_way_to_sign_in_nothing_begins() {
     ])
     .await;
     let client = world.client(&["http://localhost/cb"]).await;
-    let error = refused(&world, &good(&client, LOOPBACK)).await;
+    let error = refused(&world, &valid_request(&client, LOOPBACK)).await;
     assert_eq!(error, AuthorizeError::Page(PageError::NoSignIn));
 }
 

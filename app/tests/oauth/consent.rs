@@ -1,4 +1,4 @@
-//! A person decides, in the browser in which they began, once.
+//! Consent: the user decides once, in the browser in which the authorization began.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use oauth::{
     scope::Scopes,
 };
 
-use crate::world::{VERIFIER, World, approve, good, query, request};
+use crate::world::{VERIFIER, World, approve, query, request, valid_request};
 
 #[tokio::test]
-async fn the_page_says_who_asks_for_what() {
+async fn the_page_shows_the_client_and_the_scopes() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost:7/cb").await;
@@ -27,12 +27,13 @@ async fn the_page_says_who_asks_for_what() {
     assert_eq!(view.destination, Destination::ThisMachine);
     assert_eq!(view.resource, "http://localhost:8080/mcp");
     assert!(view.sign_in.unwrap().contains("you sign in with GitHub"));
-    let writes: Vec<_> = view.permissions.iter().map(|it| (it.scope, it.writes)).collect();
+    let writes: Vec<_> =
+        view.permissions.iter().map(|permission| (permission.scope, permission.writes)).collect();
     assert_eq!(writes, [("notes:read", false), ("notes:write", true)]);
 }
 
 #[tokio::test]
-async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs() {
+async fn the_user_chooses_the_scopes_if_the_client_requests_none() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let write = Scopes::named(notes::scopes::WRITE);
@@ -40,16 +41,16 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
         (None, Scopes::default(), notes::product().scopes().default_request()),
         (None, write.clone(), notes::product().scopes().all()),
         (Some("openid offline_access"), write.clone(), notes::product().scopes().all()),
-        // A client that names its scopes is offered no others.
+        // A client that requests scopes cannot get others.
         (Some("notes:read"), write, notes::product().scopes().default_request()),
     ] {
-        let mut request_of = good(&client, "http://localhost/cb");
+        let mut request_of = valid_request(&client, "http://localhost/cb");
         request_of.retain(|(name, _)| name != "scope");
-        request_of.extend(asked.map(|it| ("scope".to_owned(), it.to_owned())));
+        request_of.extend(asked.map(|scope| ("scope".to_owned(), scope.to_owned())));
         let begun = authorize::begin(world.app.oauth(), &request_of, &request()).await.unwrap();
         let view = world.view(&begun).await;
         let scopes = |permissions: &[consent::Permission]| -> Vec<_> {
-            permissions.iter().map(|it| it.scope).collect()
+            permissions.iter().map(|permission| permission.scope).collect()
         };
         let offered = if asked == Some("notes:read") { vec![] } else { vec![notes::scopes::WRITE] };
         assert_eq!(scopes(&view.permissions), [notes::scopes::READ], "{asked:?}");
@@ -58,10 +59,11 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
         let Next::ToSignIn(StartedLogin { state, nonce, .. }) =
             world.decide(&begun, Decision::Approve(added)).await
         else {
-            panic!("not to GitHub");
+            panic!("not redirected to GitHub");
         };
-        let Ok(FinishedLogin::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
-            panic!("not back at the client");
+        let Ok(FinishedLogin::ToClient { uri, .. }) = world.finish_login(&(state, nonce)).await
+        else {
+            panic!("not redirected to the client");
         };
         let redemption = Redemption {
             code: &query(&uri)["code"],
@@ -77,7 +79,7 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
 }
 
 #[tokio::test]
-async fn looking_changes_nothing_and_every_form_works() {
+async fn viewing_the_page_has_no_effect_and_flows_are_independent() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;
@@ -88,7 +90,7 @@ async fn looking_changes_nothing_and_every_form_works() {
         let again = consent::view(world.app.oauth(), &begun.transaction, nonce).await.unwrap();
         assert_eq!(again.csrf, first.csrf);
     }
-    // Two flows of one browser, finished in reverse order.
+    // Two flows of one browser, decided in reverse order.
     assert!(matches!(world.decide(&other, approve()).await, Next::ToSignIn(_)));
     let next = consent::decide(
         world.app.oauth(),
@@ -100,12 +102,12 @@ async fn looking_changes_nothing_and_every_form_works() {
     )
     .await;
     assert!(matches!(next, Ok(Next::ToSignIn(_))));
-    assert_eq!(world.audited("consent_given").await, 2);
-    assert!(world.github.seen().is_empty(), "nobody asks GitHub before the person is there");
+    assert_eq!(world.audit_count("consent_given").await, 2);
+    assert!(world.github.seen().is_empty(), "no request to GitHub before the callback");
 }
 
 #[tokio::test]
-async fn a_stranger_ends_nothing() {
+async fn invalid_decisions_do_not_end_the_flow() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;
@@ -135,7 +137,7 @@ async fn a_stranger_ends_nothing() {
 }
 
 #[tokio::test]
-async fn of_many_clicks_one_counts() {
+async fn one_of_many_concurrent_decisions_succeeds() {
     let world = Arc::new(World::new().await);
     let another = world.another().await;
     let client = world.client(&["http://localhost/cb"]).await;
@@ -175,12 +177,12 @@ async fn of_many_clicks_one_counts() {
 }
 
 #[tokio::test]
-async fn no_means_no() {
+async fn denying_redirects_to_the_client_and_ends_the_flow() {
     let world = World::new().await;
     let client = world.client(&["https://app.example.com/cb?tenant=1"]).await;
     let begun = world.begin(&client, "https://app.example.com/cb?tenant=1").await;
     let Next::ToClient { uri } = world.decide(&begun, Decision::Deny).await else {
-        panic!("not back to the client");
+        panic!("not redirected to the client");
     };
     let answer = query(&uri);
     assert_eq!(answer["error"], "access_denied");
@@ -190,11 +192,11 @@ async fn no_means_no() {
     let again =
         consent::view(world.app.oauth(), &begun.transaction, Some(&begun.browser_nonce)).await;
     assert_eq!(again.unwrap_err(), ConsentError::NotFound);
-    assert_eq!(world.audited("consent_denied").await, 1);
+    assert_eq!(world.audit_count("consent_denied").await, 1);
 }
 
 #[tokio::test]
-async fn a_sign_in_waits_for_ten_minutes() {
+async fn a_pending_authorization_expires_after_ten_minutes() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;

@@ -1,4 +1,5 @@
-//! Documents of clients: fetched carefully, kept for a while, remembered when somebody agrees.
+//! Client metadata documents: validated when they are fetched, cached for a limited time, and
+//! stored as a snapshot.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -29,7 +30,7 @@ fn serve(world: &World, document: Value) {
 }
 
 #[tokio::test]
-async fn a_document_says_who_a_client_is() {
+async fn a_document_identifies_a_client() {
     let world = World::new().await;
     let client = find(&world, URL).await.unwrap();
     assert_eq!(client.name.as_str(), "Document App");
@@ -38,7 +39,7 @@ async fn a_document_says_who_a_client_is() {
     assert_eq!(client.kind, ClientKind::MetadataDocument { host });
     assert_eq!(client::find_snapshot(world.app.oauth(), URL).await, Ok(client));
     let [request] = &world.documents.seen()[..] else {
-        panic!("not one request");
+        panic!("expected exactly one request");
     };
     assert_eq!(request.method, "GET");
     assert!(request.head.contains("accept: application/json"), "{}", request.head);
@@ -46,7 +47,7 @@ async fn a_document_says_who_a_client_is() {
 }
 
 #[tokio::test]
-async fn a_wrong_address_is_never_looked_up() {
+async fn an_invalid_url_is_never_resolved() {
     let world = World::new().await;
     for url in [
         "http://app.example.com/client",
@@ -67,14 +68,14 @@ async fn a_wrong_address_is_never_looked_up() {
     ] {
         assert!(refused(&world, url).await, "{url}");
     }
-    assert_eq!(world.names.lookups.load(Ordering::Relaxed), 0);
+    assert_eq!(world.resolver.lookups.load(Ordering::Relaxed), 0);
     assert_eq!(world.documents.connections(), 0);
 }
 
 #[tokio::test]
-async fn an_address_inside_is_never_connected_to() {
+async fn internal_addresses_are_never_connected_to() {
     let world = World::new().await;
-    for inside in [
+    for internal in [
         &["10.0.0.1"][..],
         &["127.0.0.1"],
         &["169.254.169.254"],
@@ -92,45 +93,45 @@ async fn an_address_inside_is_never_connected_to() {
         &["fd00::1", PUBLIC],
         &[],
     ] {
-        world.names.set("app.example.com", &[inside]);
-        assert!(refused(&world, URL).await, "{inside:?}");
-        // The budget of the host is not what keeps us away.
+        world.resolver.set("app.example.com", &[internal]);
+        assert!(refused(&world, URL).await, "{internal:?}");
+        // So that the rate limit of the host is not the cause.
         world.clock.advance(Duration::from_mins(1));
     }
     assert_eq!(world.documents.connections(), 0);
-    for outside in [PUBLIC, "2606:4700::1111", "64:ff9b::5db8:d822"] {
-        world.names.set("app.example.com", &[&[outside]]);
-        assert!(find(&world, URL).await.is_ok(), "{outside}");
+    for public in [PUBLIC, "2606:4700::1111", "64:ff9b::5db8:d822"] {
+        world.resolver.set("app.example.com", &[&[public]]);
+        assert!(find(&world, URL).await.is_ok(), "{public}");
         world.clock.advance(Duration::from_hours(1));
     }
     assert_eq!(world.documents.connections(), 3);
 }
 
 #[tokio::test]
-async fn the_checked_address_is_the_one_that_is_connected_to() {
+async fn the_checked_address_is_used_for_the_connection() {
     let world = World::new().await;
-    world.names.set("app.example.com", &[&[PUBLIC], &["127.0.0.1"]]);
+    world.resolver.set("app.example.com", &[&[PUBLIC], &["127.0.0.1"]]);
     assert!(find(&world, URL).await.is_ok());
-    assert_eq!(world.names.lookups.load(Ordering::Relaxed), 1, "one question, one answer");
-    // The next fetch asks again, and on a new connection.
+    assert_eq!(world.resolver.lookups.load(Ordering::Relaxed), 1, "the name was resolved once");
+    // The next fetch resolves the name again, for a new connection.
     world.clock.advance(Duration::from_hours(25));
-    assert!(find(&world, URL).await.is_ok(), "by the snapshot of the first document");
-    assert_eq!(world.documents.connections(), 1, "nothing was fetched from inside");
-    assert_eq!(world.names.lookups.load(Ordering::Relaxed), 2);
+    assert!(find(&world, URL).await.is_ok(), "the snapshot of the first document is used");
+    assert_eq!(world.documents.connections(), 1, "the internal address was not connected to");
+    assert_eq!(world.resolver.lookups.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
-async fn a_bad_answer_is_refused_within_its_bounds() {
+async fn invalid_responses_are_rejected_within_the_limits() {
     let large = format!("{}{}", document(URL), " ".repeat(5_121));
-    let good = document(URL).to_string();
+    let body = document(URL).to_string();
     for reply in [
         Reply::With(301, "location: https://app.example.com/other\r\n", String::new()),
         Reply::With(302, "location: http://127.0.0.1/\r\n", String::new()),
         Reply::Answer(204, "application/json", String::new()),
-        Reply::Answer(404, "application/json", good.clone()),
-        Reply::Answer(500, "application/json", good.clone()),
-        Reply::Answer(200, "text/html", good.clone()),
-        Reply::With(200, "", good.clone()),
+        Reply::Answer(404, "application/json", body.clone()),
+        Reply::Answer(500, "application/json", body.clone()),
+        Reply::Answer(200, "text/html", body.clone()),
+        Reply::With(200, "", body.clone()),
         Reply::With(
             200,
             "content-type: application/json\r\ncontent-encoding: gzip\r\n",
@@ -144,12 +145,16 @@ async fn a_bad_answer_is_refused_within_its_bounds() {
         let began = Instant::now();
         assert!(refused(&world, URL).await);
         assert!(began.elapsed() < Duration::from_secs(6));
-        assert_eq!(world.documents.seen().len(), 1, "no redirect, no second try");
+        assert_eq!(
+            world.documents.seen().len(),
+            1,
+            "redirects are not followed, and nothing is retried"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_slow_host_is_given_five_seconds() {
+async fn a_slow_host_times_out_after_five_seconds() {
     let world = World::new().await;
     for reply in [Reply::Silence, Reply::Trickle] {
         world.documents.answer(move |_| reply.clone());
@@ -160,20 +165,20 @@ async fn a_slow_host_is_given_five_seconds() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_does_not_count() {
+async fn a_certificate_for_another_name_is_rejected() {
     let world = World::new().await;
     assert!(refused(&world, "https://elsewhere.example.com/c").await);
     assert!(world.documents.seen().is_empty());
 }
 
 #[tokio::test]
-async fn a_document_has_to_be_right() {
+async fn invalid_documents_are_rejected() {
     let change = |member: &str, value: Value| {
         let mut document = document(URL);
         document[member] = value;
         document
     };
-    for (document, fine) in [
+    for (document, is_valid) in [
         (document(URL), true),
         (json!([document(URL)]), false),
         (json!("text"), false),
@@ -209,9 +214,9 @@ async fn a_document_has_to_be_right() {
     ] {
         let world = World::new().await;
         serve(&world, document.clone());
-        assert_eq!(!refused(&world, URL).await, fine, "{document}");
+        assert_eq!(!refused(&world, URL).await, is_valid, "{document}");
     }
-    // Prefers a proof, can do without.
+    // A client that prefers `private_key_jwt` but supports `none` is accepted.
     let world = World::new().await;
     let mut prefers = change("token_endpoint_auth_method", json!("private_key_jwt"));
     prefers["token_endpoint_auth_methods_supported"] = json!(["private_key_jwt", "none"]);
@@ -220,7 +225,7 @@ async fn a_document_has_to_be_right() {
 }
 
 #[tokio::test]
-async fn a_failure_is_not_kept() {
+async fn failures_are_not_cached() {
     let world = World::new().await;
     world.documents.answer(|_| Reply::Answer(500, "text/plain", String::new()));
     assert!(refused(&world, URL).await);
@@ -229,7 +234,7 @@ async fn a_failure_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_document_is_kept_as_long_as_it_says_within_bounds() {
+async fn documents_are_cached_as_their_headers_say_within_limits() {
     for (control, minutes) in [
         ("", 5),
         ("cache-control: max-age=0\r\n", 1),
@@ -253,14 +258,14 @@ async fn a_document_is_kept_as_long_as_it_says_within_bounds() {
 }
 
 #[tokio::test]
-async fn what_was_agreed_to_outlives_the_document() {
+async fn the_snapshot_outlives_the_document() {
     let world = World::new().await;
     let before = find(&world, URL).await.unwrap();
     let mut renamed = document(URL);
     renamed["client_name"] = json!("Another Name");
     serve(&world, renamed);
     let snapshot = client::find_snapshot(world.app.oauth(), URL).await.unwrap();
-    assert_eq!(snapshot, before, "nothing is fetched for a token");
+    assert_eq!(snapshot, before, "the snapshot is used without fetching");
 
     world.clock.advance(Duration::from_mins(5));
     let after = find(&world, URL).await.unwrap();
@@ -272,13 +277,13 @@ async fn what_was_agreed_to_outlives_the_document() {
     world.clock.advance(Duration::from_hours(1));
     assert!(refused(&world, URL).await);
     assert_eq!(client::find_snapshot(world.app.oauth(), URL).await, Ok(after));
-    let never_agreed_to = "https://app.example.com/unknown";
-    let unknown = client::find_snapshot(world.app.oauth(), never_agreed_to).await;
+    let unknown = "https://app.example.com/unknown";
+    let unknown = client::find_snapshot(world.app.oauth(), unknown).await;
     assert_eq!(unknown, Err(ClientError::Unknown));
 }
 
 #[tokio::test]
-async fn two_hundred_requests_at_once_are_one_fetch_per_instance() {
+async fn concurrent_requests_share_one_fetch_per_instance() {
     let world = Arc::new(World::new().await);
     let services = [world.app.clone(), world.another().await];
     let requests: Vec<_> = (0..200)
@@ -295,7 +300,7 @@ async fn two_hundred_requests_at_once_are_one_fetch_per_instance() {
 }
 
 #[tokio::test]
-async fn one_host_is_not_asked_more_than_ten_times_a_minute() {
+async fn at_most_ten_documents_per_minute_are_fetched_from_a_host() {
     let world = World::new().await;
     for number in 0..30 {
         drop(find(&world, &format!("{URL}/{number}")).await);
@@ -303,7 +308,7 @@ async fn one_host_is_not_asked_more_than_ten_times_a_minute() {
     assert_eq!(world.documents.seen().len(), 10);
     let busy = find(&world, &format!("{URL}/x")).await;
     assert!(matches!(busy, Err(ClientError::TooMany(_))), "{busy:?}");
-    // What is kept is still good, and another host has a budget of its own.
+    // Cached documents still work, and another host has its own limit.
     assert!(find(&world, &format!("{URL}/0")).await.is_ok());
     world.documents.answer(|_| Reply::json(200, &document("https://other.example.com/c")));
     assert!(find(&world, "https://other.example.com/c").await.is_ok());

@@ -1,4 +1,4 @@
-//! There and back again: GitHub says who somebody is, and the gate whether they may come in.
+//! Sign-in with GitHub: identification of the user, and the access policy.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ use oauth::{
 use serde_json::json;
 
 use crate::{
-    host::{Reply, Seen},
+    host::{ReceivedRequest, Reply},
     world::{ISSUER, VERIFIER, World, approve, octocat, pairs, query, request},
 };
 
@@ -34,27 +34,31 @@ async fn client(world: &World) -> String {
     world.client(&[URI]).await
 }
 
-/// Signs in; what the client is told.
-async fn signed_in(
+/// Signs in, and returns the parameters of the redirect to the client.
+async fn sign_in(
     world: &World,
     client: &str,
 ) -> Result<std::collections::HashMap<String, String>, Refusal> {
-    let hop = world.at_github(client, URI).await;
-    match world.back(&hop).await {
+    let started = world.start_login(client, URI).await;
+    match world.finish_login(&started).await {
         Ok(FinishedLogin::ToClient { uri, .. }) => Ok(query(&uri)),
         Err(CallbackError::Refused(refusal)) => Err(refusal),
         other => panic!("{other:?}"),
     }
 }
 
-/// GitHub answers one path differently.
-fn but(world: &World, path: &'static str, reply: Reply) {
+/// Lets GitHub reply to requests for one path with `reply`.
+fn reply_at(world: &World, path: &'static str, reply: Reply) {
     world.github.answer(move |request| {
         if request.target.starts_with(path) { reply.clone() } else { octocat(request) }
     });
 }
 
-fn is_somebody(id: i64, login: &'static str) -> impl Fn(&Seen) -> Reply + Send + Sync {
+/// Returns the replies of GitHub for another user.
+fn replies_for_user(
+    id: i64,
+    login: &'static str,
+) -> impl Fn(&ReceivedRequest) -> Reply + Send + Sync {
     move |request| match request.target.as_str() {
         "/user" => Reply::json(200, &json!({"id": id, "login": login})),
         _ => octocat(request),
@@ -62,14 +66,14 @@ fn is_somebody(id: i64, login: &'static str) -> impl Fn(&Seen) -> Reply + Send +
 }
 
 #[tokio::test]
-async fn a_person_comes_back_with_a_code() {
+async fn a_sign_in_ends_with_a_code() {
     let world = World::new().await;
     let client = client(&world).await;
     let begun = world.begin(&client, URI).await;
     let Next::ToSignIn(StartedLogin { destination: Destination::External(url), state, nonce }) =
         world.decide(&begun, approve()).await
     else {
-        panic!("not to GitHub");
+        panic!("not redirected to GitHub");
     };
     let asked = query(&url);
     assert!(url.contains("/login/oauth/authorize?"));
@@ -78,10 +82,10 @@ async fn a_person_comes_back_with_a_code() {
     assert_eq!(asked["state"], state);
     assert_eq!(asked["code_challenge_method"], "S256");
     assert_eq!(asked["prompt"], "select_account");
-    assert!(!asked.contains_key("scope"), "nothing but who they are");
+    assert!(!asked.contains_key("scope"), "no scope beyond the identity");
 
-    let Ok(FinishedLogin::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
-        panic!("not back");
+    let Ok(FinishedLogin::ToClient { uri, .. }) = world.finish_login(&(state, nonce)).await else {
+        panic!("not redirected to the client");
     };
     let answer = query(&uri);
     assert_eq!(answer["state"], "a state & more");
@@ -98,36 +102,42 @@ async fn a_person_comes_back_with_a_code() {
 
     let person = users::get(world.app.db(), &octo()).await.unwrap().unwrap();
     assert_eq!((&*person.login, person.github_id), ("Octocat", Some(583_231)));
-    assert_eq!(world.audited("signed_in").await, 1);
+    assert_eq!(world.audit_count("signed_in").await, 1);
     let exchange = &world.github.seen()[0];
     assert!(
         exchange.body.contains("code_verifier=") && exchange.body.contains("code=a-code-of-github")
     );
-    assert_eq!(world.sealed_tokens().await, 0, "the token of GitHub is not kept");
+    assert_eq!(world.sealed_tokens().await, 0, "the GitHub token is not stored");
 }
 
 #[tokio::test]
-async fn the_wrong_browser_ends_nothing() {
+async fn another_browser_cannot_finish_a_login() {
     let world = World::new().await;
     let client = client(&world).await;
-    let hop = world.at_github(&client, URI).await;
-    let other = world.at_github(&client, URI).await;
-    let back = pairs(&[("state", &hop.0), ("code", "x")]);
+    let started = world.start_login(&client, URI).await;
+    let other = world.start_login(&client, URI).await;
+    let back = pairs(&[("state", &started.0), ("code", "x")]);
     for nonce in [None, Some(""), Some(&*other.1)] {
         let result = login::callback(world.app.oauth(), "github", &back, nonce, &request()).await;
         assert!(matches!(result, Err(CallbackError::OtherBrowser)), "{result:?}");
     }
     assert!(world.github.seen().is_empty(), "no code was exchanged");
-    assert!(world.back(&hop).await.is_ok(), "the owner can still finish");
-    assert!(matches!(world.back(&hop).await, Err(CallbackError::NotFound)), "once");
+    assert!(
+        world.finish_login(&started).await.is_ok(),
+        "the browser that started it can still finish it"
+    );
+    assert!(
+        matches!(world.finish_login(&started).await, Err(CallbackError::NotFound)),
+        "only once"
+    );
 }
 
 #[tokio::test]
 async fn a_callback_has_one_state_and_one_outcome() {
     let world = World::new().await;
     let client = client(&world).await;
-    let hop = world.at_github(&client, URI).await;
-    let state = ("state", &*hop.0);
+    let started = world.start_login(&client, URI).await;
+    let state = ("state", &*started.0);
     for bad in [
         &[("code", "x")][..],
         &[("state", ""), ("code", "x")],
@@ -138,14 +148,14 @@ async fn a_callback_has_one_state_and_one_outcome() {
         &[state, ("code", "x"), ("error", "access_denied")],
     ] {
         let result =
-            login::callback(world.app.oauth(), "github", &pairs(bad), Some(&hop.1), &request())
+            login::callback(world.app.oauth(), "github", &pairs(bad), Some(&started.1), &request())
                 .await;
         assert!(matches!(result, Err(CallbackError::Malformed)), "{bad:?}");
     }
-    let unknown = (hop.1.clone(), hop.1.clone());
-    assert!(matches!(world.back(&unknown).await, Err(CallbackError::NotFound)));
+    let unknown = (started.1.clone(), started.1.clone());
+    assert!(matches!(world.finish_login(&unknown).await, Err(CallbackError::NotFound)));
     world.clock.advance(Duration::from_mins(10));
-    assert!(matches!(world.back(&hop).await, Err(CallbackError::NotFound)));
+    assert!(matches!(world.finish_login(&started).await, Err(CallbackError::NotFound)));
 }
 
 #[tokio::test]
@@ -153,11 +163,11 @@ async fn of_many_callbacks_one_succeeds() {
     let world = Arc::new(World::new().await);
     let client = client(&world).await;
     for _ in 0..10 {
-        let hop = Arc::new(world.at_github(&client, URI).await);
+        let started = Arc::new(world.start_login(&client, URI).await);
         let callbacks: Vec<_> = (0..16)
             .map(|_| {
-                let (world, hop) = (Arc::clone(&world), Arc::clone(&hop));
-                tokio::spawn(async move { world.back(&hop).await })
+                let (world, started) = (Arc::clone(&world), Arc::clone(&started));
+                tokio::spawn(async move { world.finish_login(&started).await })
             })
             .collect();
         let mut winners = 0;
@@ -172,16 +182,19 @@ async fn of_many_callbacks_one_succeeds() {
 }
 
 #[tokio::test]
-async fn what_github_says_is_told_in_our_words() {
+async fn errors_of_github_become_errors_for_the_client() {
     let world = World::new().await;
     let client = client(&world).await;
-    let hop = world.at_github(&client, URI).await;
-    let no =
-        pairs(&[("state", &hop.0), ("error", "access_denied"), ("error_description", "reflected")]);
+    let started = world.start_login(&client, URI).await;
+    let no = pairs(&[
+        ("state", &started.0),
+        ("error", "access_denied"),
+        ("error_description", "reflected"),
+    ]);
     let Ok(FinishedLogin::ToClient { uri, .. }) =
-        login::callback(world.app.oauth(), "github", &no, Some(&hop.1), &request()).await
+        login::callback(world.app.oauth(), "github", &no, Some(&started.1), &request()).await
     else {
-        panic!("not back");
+        panic!("not redirected to the client");
     };
     assert_eq!(query(&uri)["error"], "access_denied");
     assert!(!uri.contains("reflected"));
@@ -221,69 +234,69 @@ async fn what_github_says_is_told_in_our_words() {
         ("/user", Reply::json(200, &json!({"login": "octocat", "id": 1.5})), "server_error"),
         ("/user", Reply::json(200, &json!({"id": 583_231})), "server_error"),
     ] {
-        but(&world, path, reply);
-        assert_eq!(signed_in(&world, &client).await.unwrap()["error"], error, "{path}");
+        reply_at(&world, path, reply);
+        assert_eq!(sign_in(&world, &client).await.unwrap()["error"], error, "{path}");
     }
     assert!(users::get(world.app.db(), &octo()).await.unwrap().is_none());
-    assert_eq!(world.audited("sign_in_failed").await, 19);
+    assert_eq!(world.audit_count("sign_in_failed").await, 19);
 }
 
 #[tokio::test]
-async fn a_github_that_is_away_is_given_five_seconds() {
+async fn a_silent_github_times_out_after_five_seconds() {
     let world = World::new().await;
     let client = client(&world).await;
-    but(&world, "/user", Reply::Silence);
+    reply_at(&world, "/user", Reply::Silence);
     let began = Instant::now();
-    let answer = signed_in(&world, &client).await.unwrap();
+    let answer = sign_in(&world, &client).await.unwrap();
     assert_eq!(answer["error"], "temporarily_unavailable");
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn only_people_on_the_list_come_in() {
+async fn only_users_on_the_list_are_admitted() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", " OCTOCAT , id:42")]).await;
     let client = client(&world).await;
-    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert!(sign_in(&world, &client).await.unwrap().contains_key("code"));
 
-    world.github.answer(is_somebody(42, "whatever"));
-    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    world.github.answer(replies_for_user(42, "whatever"));
+    assert!(sign_in(&world, &client).await.unwrap().contains_key("code"));
 
-    world.github.answer(is_somebody(7, "mallory"));
-    let refusal = signed_in(&world, &client).await.unwrap_err();
+    world.github.answer(replies_for_user(7, "mallory"));
+    let refusal = sign_in(&world, &client).await.unwrap_err();
     assert_eq!(refusal.login, "mallory");
     assert!(refusal.sentence.contains("Ask"), "{}", refusal.sentence);
-    let told = query(&refusal.back.unwrap());
-    assert_eq!(told["error"], "access_denied");
-    assert_eq!(told["state"], "a state & more");
+    let redirect = query(&refusal.back.unwrap());
+    assert_eq!(redirect["error"], "access_denied");
+    assert_eq!(redirect["state"], "a state & more");
     let mallory = UserId::new("github:7");
     assert!(users::get(world.app.db(), &mallory).await.unwrap().is_none());
-    assert_eq!(world.audited("sign_in_refused").await, 1);
+    assert_eq!(world.audit_count("sign_in_refused").await, 1);
 }
 
 #[tokio::test]
 async fn a_login_is_pinned_to_its_first_account() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat")]).await;
     let client = client(&world).await;
-    assert!(signed_in(&world, &client).await.is_ok());
-    // Somebody else has taken the name over.
-    world.github.answer(is_somebody(99, "octocat"));
-    assert!(signed_in(&world, &client).await.is_err());
-    assert_eq!(world.audited("login_recycled").await, 1);
-    // The first one is still themselves under another name.
-    world.github.answer(is_somebody(583_231, "renamed"));
-    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert!(sign_in(&world, &client).await.is_ok());
+    // Another account has taken over the login.
+    world.github.answer(replies_for_user(99, "octocat"));
+    assert!(sign_in(&world, &client).await.is_err());
+    assert_eq!(world.audit_count("login_recycled").await, 1);
+    // The first account is still admitted with another login.
+    world.github.answer(replies_for_user(583_231, "renamed"));
+    assert!(sign_in(&world, &client).await.unwrap().contains_key("code"));
     assert_eq!(policy::recheck(world.app.oauth(), &octo()).await, PolicyDecision::Admitted);
 }
 
 #[tokio::test]
-async fn pins_of_the_version_before_hold_and_it_finds_ours() {
+async fn pins_of_the_previous_version_are_valid_and_it_can_read_new_ones() {
     use entity::login_pins::{ActiveModel, Entity};
     use sea_orm::{ActiveModelTrait as _, EntityTrait as _, Set};
 
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat,hubot")]).await;
     let client = client(&world).await;
-    // What it writes: it knows neither the provider nor its subject.
-    let pinned_at = Set(crate::world::beginning());
+    // The previous version writes neither the provider nor the subject.
+    let pinned_at = Set(crate::world::start_time());
     let pin = ActiveModel {
         login: Set("octocat".to_owned()),
         github_id: Set(Some(99)),
@@ -291,21 +304,21 @@ async fn pins_of_the_version_before_hold_and_it_finds_ours() {
         ..Default::default()
     };
     pin.insert(world.app.db()).await.unwrap();
-    assert!(signed_in(&world, &client).await.is_err());
-    assert_eq!(world.audited("login_recycled").await, 1);
-    world.github.answer(is_somebody(99, "renamed"));
-    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert!(sign_in(&world, &client).await.is_err());
+    assert_eq!(world.audit_count("login_recycled").await, 1);
+    world.github.answer(replies_for_user(99, "renamed"));
+    assert!(sign_in(&world, &client).await.unwrap().contains_key("code"));
     assert_eq!(login::allow_list::enforce(world.app.oauth()).await.unwrap(), 0);
 
-    world.github.answer(is_somebody(7, "hubot"));
-    assert!(signed_in(&world, &client).await.is_ok());
-    let ours = Entity::find_by_id("hubot").one(world.app.db()).await.unwrap().unwrap();
-    assert_eq!((ours.github_id, &*ours.provider), (Some(7), "github"));
-    assert_eq!(ours.provider_subject.as_deref(), Some("7"));
+    world.github.answer(replies_for_user(7, "hubot"));
+    assert!(sign_in(&world, &client).await.is_ok());
+    let new_pin = Entity::find_by_id("hubot").one(world.app.db()).await.unwrap().unwrap();
+    assert_eq!((new_pin.github_id, &*new_pin.provider), (Some(7), "github"));
+    assert_eq!(new_pin.provider_subject.as_deref(), Some("7"));
 }
 
 #[tokio::test]
-async fn a_refused_sign_in_pins_nothing() {
+async fn a_refused_sign_in_does_not_pin_the_login() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat"), ORG]).await;
     let client = client(&world).await;
     world.github.answer(|request| match request.target.as_str() {
@@ -313,13 +326,13 @@ async fn a_refused_sign_in_pins_nothing() {
         "/user/memberships/orgs/octo-org" => Reply::json(404, &json!({})),
         _ => octocat(request),
     });
-    assert!(signed_in(&world, &client).await.is_err());
+    assert!(sign_in(&world, &client).await.is_err());
     world.github.answer(octocat);
-    assert!(signed_in(&world, &client).await.is_ok());
+    assert!(sign_in(&world, &client).await.is_ok());
 }
 
 #[tokio::test]
-async fn only_active_members_come_in() {
+async fn only_active_members_are_admitted() {
     let world = World::with(&[ORG]).await;
     let client = client(&world).await;
     let path = "/user/memberships/orgs/octo-org";
@@ -328,7 +341,7 @@ async fn only_active_members_come_in() {
     let Next::ToSignIn(StartedLogin { destination: Destination::External(url), .. }) =
         world.decide(&begun, approve()).await
     else {
-        panic!("not to GitHub");
+        panic!("not redirected to GitHub");
     };
     assert_eq!(query(&url)["scope"], "read:org");
 
@@ -338,8 +351,8 @@ async fn only_active_members_come_in() {
         (Reply::json(403, &json!({})), "approve"),
         (Reply::json(401, &json!({})), "Sign in again"),
     ] {
-        but(&world, path, reply);
-        let refusal = signed_in(&world, &client).await.unwrap_err();
+        reply_at(&world, path, reply);
+        let refusal = sign_in(&world, &client).await.unwrap_err();
         assert!(refusal.sentence.contains(word), "{}", refusal.sentence);
         assert_eq!(refusal.login, "Octocat");
     }
@@ -349,28 +362,28 @@ async fn only_active_members_come_in() {
         Reply::With(403, "x-ratelimit-remaining: 0\r\n", String::new()),
         state("something else"),
     ] {
-        but(&world, path, reply);
-        let answer = signed_in(&world, &client).await.unwrap();
+        reply_at(&world, path, reply);
+        let answer = sign_in(&world, &client).await.unwrap();
         assert_eq!(answer["error"], "temporarily_unavailable");
     }
     assert_eq!(world.sealed_tokens().await, 0);
-    but(&world, path, state("active"));
-    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    reply_at(&world, path, state("active"));
+    assert!(sign_in(&world, &client).await.unwrap().contains_key("code"));
     assert_eq!(world.sealed_tokens().await, 1);
 }
 
 #[tokio::test]
-async fn both_rules_must_hold() {
+async fn list_and_organization_must_both_admit_the_user() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "somebody-else"), ORG]).await;
     let client = client(&world).await;
-    assert!(signed_in(&world, &client).await.is_err(), "a member who is not on the list");
+    assert!(sign_in(&world, &client).await.is_err(), "a member who is not on the list");
 }
 
 #[tokio::test]
-async fn the_gate_is_asked_again() {
+async fn a_recheck_queries_github_again() {
     let world = World::with(&[ORG]).await;
     let client = client(&world).await;
-    signed_in(&world, &client).await.unwrap();
+    sign_in(&world, &client).await.unwrap();
     let path = "/user/memberships/orgs/octo-org";
     let recheck = async || policy::recheck(world.app.oauth(), &octo()).await;
     assert_eq!(recheck().await, PolicyDecision::Admitted);
@@ -385,7 +398,7 @@ async fn the_gate_is_asked_again() {
         (Reply::json(500, &json!({})), PolicyDecision::Unknown),
         (Reply::With(302, "location: /x\r\n", String::new()), PolicyDecision::Unknown),
     ] {
-        but(&world, path, reply);
+        reply_at(&world, path, reply);
         assert_eq!(recheck().await, answer);
     }
     let stranger = UserId::new("github:1");
@@ -397,17 +410,17 @@ async fn the_gate_is_asked_again() {
 }
 
 #[tokio::test]
-async fn whoever_was_shut_out_stays_out() {
+async fn a_blocked_user_is_not_admitted() {
     use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _, Set};
 
     let world = World::new().await;
     let client = client(&world).await;
-    signed_in(&world, &client).await.unwrap();
+    sign_in(&world, &client).await.unwrap();
     let person = users::get(world.app.db(), &octo()).await.unwrap().unwrap();
     let mut person = person.into_active_model();
-    person.blocked_at = Set(Some(crate::world::beginning()));
+    person.blocked_at = Set(Some(crate::world::start_time()));
     person.update(world.app.db()).await.unwrap();
-    assert!(signed_in(&world, &client).await.is_err());
+    assert!(sign_in(&world, &client).await.is_err());
     let answer = policy::recheck(world.app.oauth(), &octo()).await;
     assert_eq!(answer, PolicyDecision::Denied(DenialReason::Blocked));
 }
@@ -418,15 +431,15 @@ async fn no_secret_reaches_the_audit_log() {
 
     let world = World::with(&[ORG]).await;
     let client = client(&world).await;
-    let code = signed_in(&world, &client).await.unwrap()["code"].clone();
+    let code = sign_in(&world, &client).await.unwrap()["code"].clone();
     let rows = entity::oauth_audit::Entity::find().all(world.app.db()).await.unwrap();
     let text = format!("{rows:?}");
     for secret in [&*code, "gho_secret", "our-github-secret", "a-code-of-github", VERIFIER] {
         assert!(!text.contains(secret));
     }
     let tokens = world.tokens().await;
-    let kept = &tokens[0].sealed;
-    assert!(!kept.windows(10).any(|it| it == b"gho_secret"));
+    let sealed = &tokens[0].sealed;
+    assert!(!sealed.windows(10).any(|window| window == b"gho_secret"));
 }
 
 impl World {

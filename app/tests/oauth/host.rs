@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server on loopback, with or without TLS, that answers whatever a test wants.
+//! A small HTTP/1.1 server on loopback, with or without TLS, with configurable responses.
 
 use std::{
     net::SocketAddr,
@@ -16,28 +16,28 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// The head as it came, in lower case.
+    /// The request line and the headers, in lower case.
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-/// What is sent back.
+/// A response.
 #[derive(Clone)]
 pub(crate) enum Reply {
-    /// A whole answer.
+    /// A complete response: status, content type, body.
     Answer(u16, &'static str, String),
-    /// A whole answer with more lines in its head.
+    /// A complete response: status, header lines, body.
     With(u16, &'static str, String),
-    /// Nothing, for ever.
+    /// No response, and the connection stays open.
     Silence,
-    /// The head, and then a byte now and then.
+    /// The headers, then one byte every 100 ms.
     Trickle,
-    /// A body that does not end.
+    /// A body without end.
     Endless,
 }
 
@@ -47,36 +47,38 @@ impl Reply {
     }
 }
 
-type Answers = dyn Fn(&Seen) -> Reply + Send + Sync;
+type Answers = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
 /// A server that runs until it is dropped.
 pub(crate) struct Host {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
     connections: Arc<AtomicUsize>,
     answers: Arc<Mutex<Arc<Answers>>>,
     serving: JoinHandle<()>,
 }
 
 impl Host {
-    pub(crate) async fn plain(answers: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn plain(
+        answers: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         Self::start(None, answers).await
     }
 
     pub(crate) async fn tls(
         acceptor: TlsAcceptor,
-        answers: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+        answers: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
         Self::start(Some(acceptor), answers).await
     }
 
     async fn start(
         tls: Option<TlsAcceptor>,
-        answers: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+        answers: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
         let answers: Arc<Mutex<Arc<Answers>>> = Arc::new(Mutex::new(Arc::new(answers)));
         let connections: Arc<AtomicUsize> = Arc::default();
         let serving = tokio::spawn({
@@ -103,17 +105,20 @@ impl Host {
         Self { address, seen, connections, answers, serving }
     }
 
-    /// From now on it answers like this.
-    pub(crate) fn answer(&self, answers: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
+    /// Sets the responses from now on.
+    pub(crate) fn answer(
+        &self,
+        answers: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
+    ) {
         *self.answers.lock().unwrap() = Arc::new(answers);
     }
 
-    /// How often somebody has connected, whatever came of it.
+    /// Returns the number of accepted connections.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -126,7 +131,7 @@ impl Drop for Host {
 
 async fn serve(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
-    seen: &Mutex<Vec<Seen>>,
+    seen: &Mutex<Vec<ReceivedRequest>>,
     answers: &Mutex<Arc<Answers>>,
 ) {
     let Some(request) = read(&mut socket).await else {
@@ -162,15 +167,15 @@ async fn serve(
         "HTTP/1.1 {status} Status\r\n{head}content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    // Whoever asked may have gone away.
+    // The client may have disconnected.
     drop(socket.write_all(answer.as_bytes()).await);
     drop(socket.shutdown().await);
 }
 
-async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
+async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Option<ReceivedRequest> {
     let mut bytes = Vec::new();
     let end = loop {
-        if let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             break end;
         }
         if socket.read_buf(&mut bytes).await.ok()? == 0 {
@@ -181,13 +186,20 @@ async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     let mut first = head.lines().next()?.split(' ');
     let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
     let head = head.to_lowercase();
-    let length =
-        head.lines().find_map(|it| it.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+        .unwrap_or(0);
     let mut body = bytes.split_off(end + 4);
     while body.len() < length {
         if socket.read_buf(&mut body).await.ok()? == 0 {
             return None;
         }
     }
-    Some(Seen { method, target, head, body: String::from_utf8_lossy(&body).into_owned() })
+    Some(ReceivedRequest {
+        method,
+        target,
+        head,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }

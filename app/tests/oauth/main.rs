@@ -1,5 +1,5 @@
-//! The way of a client through `oauth`, from its first request to the code, without HTTP of
-//! our own: against a GitHub and against hosts of metadata documents that the tests run themselves.
+//! The flow of a client through `oauth`, from its first request to the tokens, without the HTTP
+//! server: against a fake GitHub and fake hosts of client metadata documents.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 

@@ -1,4 +1,4 @@
-//! A client registers itself.
+//! Dynamic client registration.
 
 use oauth::{
     client::{self, Authentication, BadCredentials, ClientError, ClientKind, Credentials},
@@ -15,7 +15,7 @@ async fn register(world: &World, metadata: &Value) -> Result<Value, RegisterErro
 }
 
 #[tokio::test]
-async fn a_client_is_told_what_was_registered() {
+async fn the_response_contains_the_registered_metadata() {
     let world = World::new().await;
     let answer = register(
         &world,
@@ -46,11 +46,11 @@ async fn a_client_is_told_what_was_registered() {
     assert_eq!(client.kind, ClientKind::Dynamic);
     assert_eq!(client.authentication, Authentication::None);
     assert_eq!(client::find_snapshot(world.app.oauth(), id).await, Ok(client));
-    assert_eq!(world.audited("client_registered").await, 1);
+    assert_eq!(world.audit_count("client_registered").await, 1);
 }
 
 #[tokio::test]
-async fn a_client_is_told_what_is_known_of_its_scope() {
+async fn the_response_contains_only_known_scopes() {
     let world = World::new().await;
     for (scope, registered) in [
         (json!("notes:read"), "notes:read"),
@@ -66,7 +66,7 @@ async fn a_client_is_told_what_is_known_of_its_scope() {
 }
 
 #[tokio::test]
-async fn a_secret_is_shown_once_and_kept_as_a_hash() {
+async fn a_secret_is_returned_once_and_stored_as_a_hash() {
     let world = World::new().await;
     for method in ["client_secret_basic", "client_secret_post"] {
         let answer = register(
@@ -97,7 +97,7 @@ async fn a_secret_is_shown_once_and_kept_as_a_hash() {
 }
 
 #[tokio::test]
-async fn a_client_lives_while_it_is_used() {
+async fn a_client_expires_when_it_is_not_used() {
     let world = World::new().await;
     let id = world.client(&["http://localhost/cb"]).await;
     let client = client::find(world.app.oauth(), &id).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_client_lives_while_it_is_used() {
     let first = row().await;
     assert_eq!(first.last_used_at, Some(now()));
     assert_eq!(first.expires_at, Some(now() + client::IDLE_LIFETIME));
-    // Not noted again within the hour.
+    // Recorded at most once an hour.
     world.clock.advance(std::time::Duration::from_mins(59));
     client::used(world.app.db(), now(), &client).await.unwrap();
     assert_eq!(row().await, first);
@@ -127,7 +127,7 @@ async fn a_client_lives_while_it_is_used() {
 }
 
 #[tokio::test]
-async fn a_client_that_an_operator_shut_out_does_not_exist() {
+async fn a_disabled_client_is_unknown() {
     use sea_orm::{ActiveModelTrait as _, EntityTrait as _, IntoActiveModel as _, Set};
 
     let world = World::new().await;
@@ -141,7 +141,7 @@ async fn a_client_that_an_operator_shut_out_does_not_exist() {
             .unwrap()
             .unwrap();
         let mut row = row.into_active_model();
-        row.disabled_at = Set(Some(crate::world::beginning()));
+        row.disabled_at = Set(Some(crate::world::start_time()));
         row.update(world.app.db()).await.unwrap();
         assert_eq!(client::find(world.app.oauth(), &id).await, Err(ClientError::Unknown));
         let snapshot = client::find_snapshot(world.app.oauth(), &id).await;

@@ -1,4 +1,4 @@
-//! A service on an empty SQLite database, a GitHub, and a host of metadata documents.
+//! An app with an empty SQLite database, a fake GitHub, and a host of client metadata documents.
 
 use std::{
     collections::HashMap,
@@ -36,12 +36,12 @@ use tokio_rustls::{
     rustls::{ServerConfig, pki_types::PrivateKeyDer},
 };
 
-use crate::host::{Host, Reply, Seen};
+use crate::host::{Host, ReceivedRequest, Reply};
 
 pub(crate) const ISSUER: &str = "http://localhost:8080";
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
-/// An address of the internet, where the resolver of the tests says every host is.
+/// A public IP address: the default result of the fake resolver for every host name.
 pub(crate) const PUBLIC: &str = "93.184.216.34";
 
 pub(crate) struct World {
@@ -49,37 +49,40 @@ pub(crate) struct World {
     pub(crate) clock: Arc<MockClock>,
     pub(crate) github: Host,
     pub(crate) documents: Host,
-    pub(crate) names: Arc<Names>,
-    given: Dependencies,
+    pub(crate) resolver: Arc<FakeResolver>,
+    dependencies: Dependencies,
     config: Config,
     variables: HashMap<String, String>,
     _data: TempDir,
 }
 
-/// Says where hosts are, and leads every address that passes the check to the host of the tests.
+/// A resolver with configurable results. Every address that passes the checks is connected to one
+/// local host.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct FakeResolver {
     answers: Mutex<HashMap<String, Vec<Vec<IpAddr>>>>,
     host: Mutex<SocketAddr>,
     pub(crate) lookups: AtomicUsize,
 }
 
-impl Names {
-    /// The answers to the next questions for a name; the last one holds on.
+impl FakeResolver {
+    /// Sets the results of the next lookups of a name; the last one is repeated.
     pub(crate) fn set(&self, name: &str, answers: &[&[&str]]) {
-        let answers =
-            answers.iter().map(|it| it.iter().map(|it| it.parse().unwrap()).collect()).collect();
+        let answers = answers
+            .iter()
+            .map(|addresses| addresses.iter().map(|address| address.parse().unwrap()).collect())
+            .collect();
         self.answers.lock().unwrap().insert(name.to_owned(), answers);
     }
 
-    /// From now on every checked address is here.
-    pub(crate) fn lead_to(&self, host: SocketAddr) {
+    /// Connects every checked address to this host from now on.
+    pub(crate) fn route_to(&self, host: SocketAddr) {
         *self.host.lock().unwrap() = host;
     }
 }
 
 #[async_trait]
-impl Resolver for Names {
+impl Resolver for FakeResolver {
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         self.lookups.fetch_add(1, Ordering::Relaxed);
         if host == "silent.example.com" {
@@ -102,7 +105,7 @@ impl World {
         Self::with(&[]).await
     }
 
-    /// With variables besides those that every test has. A value of `-` takes one away.
+    /// Starts an app with further variables. The value `-` removes a variable.
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
         let data = TempDir::new().unwrap();
         let github = Host::plain(octocat).await;
@@ -111,7 +114,7 @@ impl World {
             Reply::json(200, &document(&format!("https://app.example.com{}", request.target)))
         })
         .await;
-        let names = Arc::new(Names {
+        let resolver = Arc::new(FakeResolver {
             answers: Mutex::default(),
             host: Mutex::new(documents.address),
             lookups: AtomicUsize::new(0),
@@ -135,11 +138,11 @@ impl World {
             }
         }
         let config = Config::read(&notes::product(), |name| all.get(name).cloned()).unwrap();
-        let clock = Arc::new(MockClock::at(beginning()));
-        let mut given = Dependencies::in_process(Arc::clone(&clock) as _, Arc::new(NoBus));
-        given.resolver = Arc::clone(&names) as _;
-        given.roots = Some(roots.into());
-        let app = App::connect_with(&config, given.clone()).await.unwrap();
+        let clock = Arc::new(MockClock::at(start_time()));
+        let mut dependencies = Dependencies::in_process(Arc::clone(&clock) as _, Arc::new(NoBus));
+        dependencies.resolver = Arc::clone(&resolver) as _;
+        dependencies.roots = Some(roots.into());
+        let app = App::connect_with(&config, dependencies.clone()).await.unwrap();
         let schema = app.db().schema_connection().await.unwrap();
         notes::product().schema().migrate(&schema).await.unwrap();
         Self {
@@ -147,30 +150,30 @@ impl World {
             clock,
             github,
             documents,
-            names,
-            given,
+            resolver,
+            dependencies,
             config,
             variables: all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             _data: data,
         }
     }
 
-    /// Another instance with the same stores and the same database.
+    /// Connects another instance to the same stores and the same database.
     pub(crate) async fn another(&self) -> App {
-        App::connect_with(&self.config, self.given.clone()).await.unwrap()
+        App::connect_with(&self.config, self.dependencies.clone()).await.unwrap()
     }
 
-    /// Another instance that was started later, with some variables changed.
+    /// Connects another instance with some variables changed.
     pub(crate) async fn another_with(&self, variables: &[(&str, &str)]) -> App {
-        let changed = |name: &str| variables.iter().find(|(it, _)| *it == name);
+        let changed = |name: &str| variables.iter().find(|(other, _)| *other == name);
         let config = Config::read(&notes::product(), |name| match changed(name) {
             Some((_, value)) => Some((*value).to_owned()),
             None => self.variables.get(name).cloned(),
         });
-        App::connect_with(&config.unwrap(), self.given.clone()).await.unwrap()
+        App::connect_with(&config.unwrap(), self.dependencies.clone()).await.unwrap()
     }
 
-    /// Registers a client with these redirect URIs.
+    /// Registers a client with these redirect URIs, and returns its id.
     pub(crate) async fn client(&self, redirect_uris: &[&str]) -> String {
         self.registered(&json!({"client_name": "App", "redirect_uris": redirect_uris})).await
     }
@@ -182,21 +185,24 @@ impl World {
             .client_id
     }
 
-    /// Begins a sign-in with a request that is right.
+    /// Begins an authorization with a valid request.
     pub(crate) async fn begin(&self, client: &str, redirect_uri: &str) -> Begun {
-        authorize::begin(self.app.oauth(), &good(client, redirect_uri), &request()).await.unwrap()
+        authorize::begin(self.app.oauth(), &valid_request(client, redirect_uri), &request())
+            .await
+            .unwrap()
     }
 
-    /// Begins and approves one; the state and the cookie of the hop to GitHub.
-    pub(crate) async fn at_github(&self, client: &str, redirect_uri: &str) -> (String, String) {
+    /// Begins and approves an authorization. Returns the state and the nonce of the login at
+    /// GitHub.
+    pub(crate) async fn start_login(&self, client: &str, redirect_uri: &str) -> (String, String) {
         let begun = self.begin(client, redirect_uri).await;
         match self.decide(&begun, approve()).await {
             Next::ToSignIn(StartedLogin { state, nonce, .. }) => (state, nonce),
-            other @ Next::ToClient { .. } => panic!("not at GitHub but {other:?}"),
+            other @ Next::ToClient { .. } => panic!("the login was not started: {other:?}"),
         }
     }
 
-    /// What the person sees.
+    /// Returns the content of the consent page.
     pub(crate) async fn view(&self, begun: &Begun) -> ConsentView {
         let nonce = Some(&*begun.browser_nonce);
         consent::view(self.app.oauth(), &begun.transaction, nonce).await.unwrap()
@@ -217,25 +223,25 @@ impl World {
         .unwrap()
     }
 
-    /// Comes back from GitHub with a code.
-    pub(crate) async fn back(
+    /// Returns from GitHub with a code.
+    pub(crate) async fn finish_login(
         &self,
-        hop: &(String, String),
+        started: &(String, String),
     ) -> Result<FinishedLogin, CallbackError> {
-        let pairs = pairs(&[("state", &hop.0), ("code", "a-code-of-github")]);
-        login::callback(self.app.oauth(), "github", &pairs, Some(&hop.1), &request()).await
+        let pairs = pairs(&[("state", &started.0), ("code", "a-code-of-github")]);
+        login::callback(self.app.oauth(), "github", &pairs, Some(&started.1), &request()).await
     }
 
-    /// How often something happened, by the audit log.
-    pub(crate) async fn audited(&self, event: &str) -> usize {
+    /// Returns the number of entries of this event in the audit log.
+    pub(crate) async fn audit_count(&self, event: &str) -> usize {
         use sea_orm::EntityTrait as _;
 
         let rows = entity::oauth_audit::Entity::find().all(self.app.db()).await.unwrap();
-        rows.iter().filter(|it| it.event == event).count()
+        rows.iter().filter(|row| row.event == event).count()
     }
 }
 
-pub(crate) fn beginning() -> DateTime<Utc> {
+pub(crate) fn start_time() -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap()
 }
 
@@ -243,7 +249,7 @@ pub(crate) fn request() -> RequestInfo {
     RequestInfo::new("a-request", Some("203.0.113.7".parse().unwrap()), Some("a browser"))
 }
 
-/// Yes, and nothing besides.
+/// Approves the requested scopes without further ones.
 pub(crate) fn approve() -> Decision {
     Decision::Approve(Scopes::default())
 }
@@ -256,8 +262,8 @@ pub(crate) fn challenge() -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER))
 }
 
-/// A request in which everything is right.
-pub(crate) fn good(client: &str, redirect_uri: &str) -> Vec<(String, String)> {
+/// Returns the parameters of a valid authorization request.
+pub(crate) fn valid_request(client: &str, redirect_uri: &str) -> Vec<(String, String)> {
     pairs(&[
         ("response_type", "code"),
         ("client_id", client),
@@ -270,16 +276,16 @@ pub(crate) fn good(client: &str, redirect_uri: &str) -> Vec<(String, String)> {
     ])
 }
 
-/// The query of a URI.
+/// Returns the query parameters of a URI.
 pub(crate) fn query(uri: &str) -> HashMap<String, String> {
     let url = url::Url::parse(uri).unwrap();
     let all: Vec<_> = url.query_pairs().into_owned().collect();
     let map: HashMap<_, _> = all.iter().cloned().collect();
-    assert_eq!(all.len(), map.len(), "a parameter stands twice in {uri}");
+    assert_eq!(all.len(), map.len(), "a parameter occurs twice in {uri}");
     map
 }
 
-/// A document that says the right things about its own address.
+/// Returns a valid client metadata document for its URL.
 pub(crate) fn document(url: &str) -> Value {
     json!({
         "client_id": url,
@@ -291,8 +297,8 @@ pub(crate) fn document(url: &str) -> Value {
     })
 }
 
-/// The GitHub of a good day.
-pub(crate) fn octocat(request: &Seen) -> Reply {
+/// A GitHub without failures: the user is Octocat, an active member of `octo-org`.
+pub(crate) fn octocat(request: &ReceivedRequest) -> Reply {
     let path = request.target.split('?').next().unwrap();
     match (request.method.as_str(), path) {
         ("POST", "/login/oauth/access_token") => Reply::json(
@@ -312,16 +318,16 @@ pub(crate) fn octocat(request: &Seen) -> Reply {
 
 fn certificate() -> (TlsAcceptor, Vec<u8>) {
     let names = ["app.example.com", "other.example.com", "away.example.com", "claude.ai"];
-    let made = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let generated = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
+    let key = PrivateKeyDer::try_from(generated.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![generated.cert.der().clone()], key)
         .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), made.cert.pem().into_bytes())
+    (TlsAcceptor::from(Arc::new(config)), generated.cert.pem().into_bytes())
 }
 
-/// A bus that nobody listens to.
+/// A bus without subscribers.
 #[derive(Debug)]
 struct NoBus;
 
@@ -332,7 +338,7 @@ impl Bus for NoBus {
     }
 
     async fn subscribe(&self, _: Topic) -> Result<Subscription, StoreError> {
-        Err(StoreError::new(None, "nobody listens here"))
+        Err(StoreError::new(None, "this bus has no subscriptions"))
     }
 
     async fn replace_catalog(

@@ -10,7 +10,7 @@ pub(crate) fn failed(error: impl Into<Failure>) -> ToolError {
         failure => {
             tracing::error!(
                 dependency = DATABASE, error = %failure,
-                "Could not reach the bookmarks"
+                "Could not read or write bookmarks"
             );
             ToolError::Unavailable(
                 "The bookmarks cannot be reached at the moment. Try again in a few seconds.".into(),

@@ -1,11 +1,11 @@
-//! A second, small product on the same base: bookmarks. An example of what to write to serve
-//! something else than notes.
+//! An example: a second, small product on the same base, which stores bookmarks. It shows what a new
+//! product consists of.
 //!
 //! | file | content |
 //! |---|---|
 //! | this one | the names, texts and parts of the product |
 //! | `scopes` | what an access token may allow |
-//! | `state` | what the tools work with |
+//! | `state` | the dependencies of the tools |
 //! | `store` | the table and its statements |
 //! | `migrations` | the schema |
 //! | `tools`, `recent`, `reading_list` | what clients see |

@@ -17,7 +17,7 @@ use crate::store;
 pub struct State(Platform);
 
 impl State {
-    /// The part of the connection pool for what this user asks for.
+    /// The part of the connection pool for requests of this user.
     pub(crate) fn db_of(&self, user: &UserId) -> Database {
         self.0.db.of_person(user.as_str())
     }

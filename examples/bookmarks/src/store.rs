@@ -1,4 +1,4 @@
-//! The table of bookmarks, and its statements. Each of them begins with the owner.
+//! The table of bookmarks, and its statements. Each statement filters by owner.
 
 use chrono::{DateTime, Utc};
 use mcp::{ToolError, UserId};
@@ -231,8 +231,8 @@ pub(crate) async fn checked(
 
 /// Deletes all bookmarks of a user, and returns their number.
 pub(crate) async fn delete_all(db: &impl ConnectionTrait, owner: &UserId) -> Result<u64, Failure> {
-    let theirs = Column::OwnerSub.eq(owner.as_str());
-    Ok(Entity::delete_many().filter(theirs).exec(db).await?.rows_affected)
+    let is_owner = Column::OwnerSub.eq(owner.as_str());
+    Ok(Entity::delete_many().filter(is_owner).exec(db).await?.rows_affected)
 }
 
 fn owned_by(owner: &UserId) -> Select<Entity> {

@@ -1,5 +1,6 @@
-//! The example as its users and operators see it: two real instances, sign-in from the address alone,
-//! calls in both protocol eras, a job whose instance is killed, and no trace of another product.
+//! The example as its users and operators see it: two real instances, sign-in from the address
+//! alone, calls in both protocol eras, a job whose instance is killed, and no trace of another
+//! product.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -104,30 +105,30 @@ async fn a_client_needs_only_the_address_and_calls_tools_in_both_eras() {
     modern.tool("bookmarks_delete", json!({ "id": added["id"] })).await.tool_error();
 }
 
-/// A proxy that refuses to connect anywhere, and holds the third connection until it is told to go on.
+/// Starts a proxy that refuses all connections, and delays the third response until it is notified.
 async fn holding_proxy() -> (String, Arc<AtomicUsize>, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (asked, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let (counter, gate) = (Arc::clone(&asked), Arc::clone(&go_on));
+    let (asked, resume) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let (counter, resumed) = (Arc::clone(&asked), Arc::clone(&resume));
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
-            let (counter, gate) = (Arc::clone(&counter), Arc::clone(&gate));
+            let (counter, resumed) = (Arc::clone(&counter), Arc::clone(&resumed));
             tokio::spawn(async move {
                 let _request = connection.read(&mut [0; 4096]).await;
                 if counter.fetch_add(1, Ordering::SeqCst) == 2 {
-                    gate.notified().await;
+                    resumed.notified().await;
                 }
                 let _sent = connection.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
             });
         }
     });
-    (url, asked, go_on)
+    (url, asked, resume)
 }
 
 #[tokio::test]
-async fn a_job_goes_on_at_another_instance_when_its_own_is_killed() {
-    let (proxy, asked, go_on) = holding_proxy().await;
+async fn a_job_continues_on_another_instance_when_its_own_is_killed() {
+    let (proxy, asked, resume) = holding_proxy().await;
     let plan = Plan::new(BOOKMARKS).instances(2).with("HTTPS_PROXY", proxy);
     let mut fleet = plan.start().await;
     let token = fleet.token_for("ada", &["bookmarks:read", "bookmarks:write"]).await;
@@ -138,18 +139,18 @@ async fn a_job_goes_on_at_another_instance_when_its_own_is_killed() {
     }
     modern.tool("bookmarks_add", json!({ "url": "http://plain.example.com/" })).await.output();
 
-    // Only the first instance is there to run the job.
+    // Only the first instance can run the job.
     fleet.kill(1).await;
     let started = modern.tool("bookmarks_check", json!({})).await;
-    let task = started.result()["taskId"].as_str().expect("a task").to_owned();
+    let task = started.result()["taskId"].as_str().expect("the call is a task").to_owned();
     eventually("the job is in the middle", async || {
         (asked.load(Ordering::SeqCst) == 3).then_some(())
     })
     .await;
     fleet.kill(0).await;
     fleet.start_again(1).await;
-    go_on.notify_one();
-    // Instead of waiting for half a minute.
+    resume.notify_one();
+    // Expires the lease instead of waiting for half a minute.
     fleet.execute("UPDATE jobs SET lease_until = now() - interval '1 second'").await;
 
     let other = modern.at(fleet.web(1));
@@ -188,13 +189,14 @@ async fn an_account_is_deleted_with_its_bookmarks() {
 
 /// Fails if a text contains the word “note”.
 fn assert_clean(what: &str, text: &str) {
-    let mut words = text.split(|it: char| !it.is_alphanumeric()).map(str::to_lowercase);
+    let mut words =
+        text.split(|character: char| !character.is_alphanumeric()).map(str::to_lowercase);
     let found = words.find(|word| matches!(word.as_str(), "note" | "notes"));
     assert_eq!(found, None, "{what}: {text}");
 }
 
 #[tokio::test]
-async fn nothing_that_is_served_names_another_product() {
+async fn no_output_names_another_product() {
     let github = GitHub::start().await;
     let plan = Plan::new(BOOKMARKS).instances(2).with_github(&github);
     let mut fleet = plan.with("METRICS_TOKEN", METRICS_TOKEN).start().await;
@@ -235,7 +237,7 @@ async fn nothing_that_is_served_names_another_product() {
         ("bookmarks-mcp-worker", vec!["schedules"]),
     ] {
         let output = fleet.run(program, &arguments).await;
-        let texts = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+        let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert_clean(&format!("{program} {arguments:?}"), &texts.concat());
     }
     assert_clean("log", &fleet.instance(0).log());

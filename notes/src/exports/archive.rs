@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zip_holds_a_document_for_each_note() {
+    fn a_zip_contains_a_document_for_each_note() {
         let notes = [
             note(1, "Tea & cake"),
             note(2, "Tea & cake"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_name_is_one_on_every_system_and_no_option() {
+    fn file_names_are_valid_on_every_system_and_not_options() {
         let long = "𠀀".repeat(200);
         for title in [
             "-rf",
@@ -237,14 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_in_pieces_is_one_document() {
+    fn encoded_pieces_form_one_document() {
         let notes = [note(1, "One"), note(2, "Two")];
         for format in [Format::Zip, Format::Json, Format::Markdown] {
             let bytes = written(format, &notes);
             let read = transfer::read(&bytes, None).unwrap();
-            let titles: Vec<_> = read.notes.iter().map(|it| it.draft.title.as_str()).collect();
+            let titles: Vec<_> = read.notes.iter().map(|note| note.draft.title.as_str()).collect();
             assert_eq!(titles, ["One", "Two"], "{format:?}");
         }
-        assert!(transfer::read(&written(Format::Json, &[]), None).is_err(), "no note in it");
+        assert!(
+            transfer::read(&written(Format::Json, &[]), None).is_err(),
+            "a document without notes"
+        );
     }
 }

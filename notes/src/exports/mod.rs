@@ -89,8 +89,8 @@ pub async fn begin(
 }
 
 impl Export {
-    /// Writes the next page of notes and returns how many notes are in the file. `Ok(None)`: there
-    /// are no more.
+    /// Writes the next page of notes and returns how many notes are in the file. `Ok(None)`: all
+    /// notes have been written.
     ///
     /// A note that changes during the export is in the file exactly once, in its old or new
     /// version.

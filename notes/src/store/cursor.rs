@@ -111,21 +111,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_reads_back(micros in 0..=LAST_MICROSECOND, id: [u8; 16]) {
+        fn a_cursor_is_parsed_from_its_text(micros in 0..=LAST_MICROSECOND, id: [u8; 16]) {
             let created_at = DateTime::from_timestamp_micros(micros).unwrap();
             let cursor = Cursor::new(created_at, NoteId(Uuid::from_bytes(id)));
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
 
         #[test]
-        fn any_text_is_one_cursor_or_none(text in "\\PC*|[A-Za-z0-9_-]{30,38}") {
+        fn each_cursor_has_one_text(text in "\\PC*|[A-Za-z0-9_-]{30,38}") {
             if let Ok(cursor) = text.parse::<Cursor>() {
                 prop_assert_eq!(cursor.to_string(), text);
             }
         }
 
         #[test]
-        fn any_bytes_are_a_cursor_that_databases_can_hold_or_none(bytes: [u8; BYTES]) {
+        fn parsed_cursors_are_within_the_range_of_databases(bytes: [u8; BYTES]) {
             let mut bytes = bytes;
             bytes[0] = VERSION;
             if let Ok(cursor) = URL_SAFE_NO_PAD.encode(bytes).parse::<Cursor>() {

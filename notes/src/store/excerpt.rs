@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excerpt_says_when_there_is_more() {
+    fn a_shortened_excerpt_ends_with_an_ellipsis() {
         assert_eq!(excerpt("short".into()), "short");
         assert_eq!(excerpt("ü".repeat(EXCERPT)), "ü".repeat(EXCERPT));
         assert_eq!(excerpt("ü".repeat(EXCERPT + 1)), "ü".repeat(EXCERPT - 1) + "…");

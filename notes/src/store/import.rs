@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_depends_on_the_import_and_the_place_alone() {
+    fn an_id_depends_only_on_the_import_and_the_index() {
         let ids = ImportIds { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
         assert_eq!(ids.at(7), ids.clone().at(7));
         assert_ne!(ids.at(7), ids.at(8));
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(small.end_of_batch(1_000), 1_200);
         let large = format!(r#"{{"title":"a","body":"{}"}}"#, "x".repeat(100_000));
         let large = import(&format!("[{}]", vec![large; 30].join(",")));
-        assert_eq!(large.end_of_batch(0), 11, "one million bytes, and the note that goes beyond");
+        assert_eq!(large.end_of_batch(0), 11, "the batch ends with the note that exceeds 1 MiB");
         assert_eq!(large.end_of_batch(29), 30);
         assert_eq!(large.earlier_same_title[29], 29);
     }

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_holds_owner_tags_and_words() {
+    fn a_vector_contains_owner_tags_and_words() {
         let text = vector("dev:ada", "Green teas", &["Drinks".to_owned()], "tea, 茶");
         let expected =
             ["'#Drinks'", "'=dev:ada'", "'drink':4B", "'green':1A", "'tea':2A,6", "'茶':7"];
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_stays_within_the_bounds_of_postgres() {
+    fn a_vector_stays_within_the_limits_of_postgres() {
         let words = |count: u32| {
             (0..count).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ")
         };

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_without_spaces_are_cut_all_the_same() {
+    fn texts_without_spaces_are_shortened_too() {
         let cut = cut_marked(&format!("{}[茶]{}", "字".repeat(500), "字".repeat(500)));
         assert!(cut.contains("字**茶**字"), "{cut}");
         assert!(cut.chars().count() <= LENGTH + 10, "{cut}");
@@ -250,7 +250,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn marks_come_in_pairs_and_nothing_is_invented(
+        fn marks_are_paired_and_passages_are_parts_of_the_text(
             text in "[a-z \u{301}üß字\\.]{0,800}",
             query in "([a-zü字]{1,2}[ \\.\"]?){1,4}",
         ) {

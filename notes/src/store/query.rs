@@ -187,7 +187,7 @@ impl<'a> Finder<'a> {
     pub(super) fn new(phrases: impl IntoIterator<Item = &'a Phrase>) -> Self {
         let phrases: Vec<&Phrase> = phrases.into_iter().collect();
         let mut vocabulary = HashMap::new();
-        for word in phrases.iter().flat_map(|it| &it.words) {
+        for word in phrases.iter().flat_map(|phrase| &phrase.words) {
             let number = vocabulary.len();
             vocabulary.entry(word.as_str()).or_insert(number);
         }
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_read() {
+    fn queries_are_parsed() {
         for (text, expected) in [
             ("tea", "tea"),
             ("green teas", "green, tea"),
@@ -344,7 +344,7 @@ mod tests {
         }
 
         #[test]
-        fn two_characters_find_any_text_without_spaces_that_holds_them(
+        fn any_substring_of_a_text_without_spaces_finds_it(
             text in "[数据库迁移ะกขあいアイ가나다]{2,12}",
             begin: prop::sample::Index,
             length in 1_usize..6,

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn either_bound_holds() {
+    fn both_limits_are_enforced() {
         let most = Amount { notes: 2, bytes: 10 };
         assert!(!most.exceeds(most));
         assert!(Amount { notes: 3, bytes: 0 }.exceeds(most));

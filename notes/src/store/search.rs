@@ -237,7 +237,7 @@ fn postgres(owner: &UserId, query: &Query) -> Statement {
 
 /// Returns a query for any of the words that the query does not exclude.
 fn any_word(query: &Query) -> String {
-    let phrases = query.alternatives.iter().flat_map(|it| &it.required);
+    let phrases = query.alternatives.iter().flat_map(|alternative| &alternative.required);
     let words: Vec<String> = phrases.flat_map(lexemes).collect();
     if words.is_empty() { lexeme("", INCOMPLETE) } else { words.join(" | ") }
 }
@@ -289,7 +289,7 @@ ORDER BY bm25(notes_words, 0.0, 10.0, 5.0, 1.0), notes.created_at DESC, notes.id
 {page}";
 
 /// FTS5 cannot express a query that only excludes, so an alternative that only excludes becomes a
-/// condition of its own. Notes that match another alternative come first.
+/// separate condition. Notes that match another alternative come first.
 const SQLITE_EXCLUDING: &str = "
 SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
     false AS incomplete
@@ -363,8 +363,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_become_tsqueries() {
-        for (text, exact, unknown) in [
+    fn queries_are_translated_to_tsquery() {
+        for (text, exact, candidates) in [
             ("tea", "(('tea'))", "(('tea'))"),
             ("tea 茶", "(('tea') & ('茶':*))", "(('tea') & ('茶':*))"),
             ("a.b -c", "(('a' <-> 'b') & !('c'))", "(('a' & 'b') & !('c'))"),
@@ -373,12 +373,12 @@ mod tests {
         ] {
             let query = Query::parse(text);
             assert_eq!(tsquery(&query, PhraseMatch::Exact), exact, "{text}");
-            assert_eq!(tsquery(&query, PhraseMatch::Candidates), unknown, "{text}");
+            assert_eq!(tsquery(&query, PhraseMatch::Candidates), candidates, "{text}");
         }
     }
 
     #[test]
-    fn questions_become_fts5() {
+    fn queries_are_translated_to_fts5() {
         for (text, expected) in [
             ("tea", r#"({title tags body} : "tea")"#),
             (

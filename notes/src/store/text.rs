@@ -346,7 +346,7 @@ mod tests {
         let tags: Tags = serde_json::from_str(r#"["work", " home", "work ", "Work"]"#).unwrap();
         assert_eq!(serde_json::to_string(&tags).unwrap(), r#"["work","home","Work"]"#);
 
-        let many: Vec<String> = (0..17).map(|it| it.to_string()).collect();
+        let many: Vec<String> = (0..17).map(|number: u8| number.to_string()).collect();
         let error = serde_json::from_value::<Tags>(many.into()).unwrap_err().to_string();
         assert_eq!(error, "a note has at most 16 tags, and this one has 17");
         let error = serde_json::from_str::<Tags>(r#"[""]"#).unwrap_err().to_string();

@@ -110,9 +110,9 @@ impl Tool<State> for DigestNotes {
     type Output = Output;
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Output, ToolError> {
-        let samples = call.can_ask(Capability::Sampling);
+        let can_sample = call.can_ask(Capability::Sampling);
         let model = state.model();
-        if !samples && model.is_none() {
+        if !can_sample && model.is_none() {
             return Err(ToolError::Failed(
                 "There is no model to write the digest: the client does not support sampling, and \
                  the operator of this server has not set LLM_URL and LLM_MODEL. Use a client \
@@ -121,7 +121,7 @@ impl Tool<State> for DigestNotes {
                     .into(),
             ));
         }
-        let ids: Vec<NoteId> = input.ids.iter().map(|it| it.0).collect();
+        let ids: Vec<NoteId> = input.ids.iter().map(|reference| reference.0).collect();
         let (parts, truncated) = if ids.is_empty() {
             split_into_parts(call, state, input.tag.as_ref()).await?
         } else {
@@ -131,7 +131,7 @@ impl Tool<State> for DigestNotes {
             ([], _) => {
                 Err(ToolError::Failed("No notes match, so there is nothing to summarize.".into()))
             }
-            (parts, _) if samples => summarize_with_client(call, parts, truncated).await,
+            (parts, _) if can_sample => summarize_with_client(call, parts, truncated).await,
             ([part], Some(model)) => summarize_part(model, part, truncated).await,
             (parts, Some(model)) => summarize_parts(call, model, parts, truncated).await,
             (_, None) => {
@@ -267,7 +267,7 @@ async fn named_part(
     let found = store::get_many(&state.db_for(call.user()).in_job(), call.user(), ids)
         .await
         .map_err(read_error)?;
-    let size: usize = found.iter().map(|it| it.body.len()).sum();
+    let size: usize = found.iter().map(|note| note.body.len()).sum();
     let share = if size <= PART_TEXT { PART_TEXT } else { PART_TEXT / found.len().max(1) };
     let mut part = Part::default();
     let mut truncated = false;
@@ -298,7 +298,7 @@ fn join_summaries(summaries: impl IntoIterator<Item = String>) -> String {
 }
 
 fn count(parts: &[Part]) -> usize {
-    parts.iter().map(|it| it.ids.len()).sum()
+    parts.iter().map(|part| part.ids.len()).sum()
 }
 
 fn read_error(error: store::NotesError) -> ToolError {
@@ -307,7 +307,7 @@ fn read_error(error: store::NotesError) -> ToolError {
 
 fn model_error(error: ModelError) -> ToolError {
     match error {
-        ModelError::Away(why) => ToolError::Unavailable(format!(
+        ModelError::Unavailable(why) => ToolError::Unavailable(format!(
             "The model that writes digests is not available: {why}. Try again later."
         )),
         ModelError::Refused(why) => ToolError::Fault(format!(
@@ -338,13 +338,13 @@ mod tests {
     }
 
     #[test]
-    fn summaries_of_parts_are_told_apart() {
+    fn summaries_of_parts_are_numbered() {
         let text = join_summaries(["One. ".to_owned(), "Two.".to_owned()]);
         assert_eq!(text, "# Part 1\n\nOne.\n\n# Part 2\n\nTwo.\n\n");
     }
 
     #[test]
-    fn the_clients_model_is_asked_no_more_than_it_may_be() {
+    fn requests_to_the_clients_model_are_within_the_limits() {
         const { assert!(MAX_PARTS < 32, "one more request combines the parts") };
         // About four bytes per token in Latin script, so all partial summaries fit into one
         // request.

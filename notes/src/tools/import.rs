@@ -3,7 +3,6 @@
 //! Runs as a job. Each batch of notes is committed together with the checkpoint that records it. A
 //! repeated attempt therefore resumes after the last batch, and an attempt whose lease has expired
 //! cannot write any more.
-//!
 
 use std::time::Duration;
 
@@ -444,7 +443,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_names_a_few_titles() {
+    fn the_question_lists_a_few_titles() {
         let text = question(&["a"], 1);
         assert!(
             text.contains("import 1 note. You already have a note titled “a”. Skip that"),
@@ -459,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_reads_back() {
+    fn a_checkpoint_is_parsed_from_its_json() {
         let ids = ImportIds { seed: "job".into(), begun_at: chrono::DateTime::UNIX_EPOCH };
         let checkpoint = Checkpoint {
             ids: ids.clone(),

@@ -101,7 +101,7 @@ impl Tool<State> for SummarizeNotes {
 /// Returns the ids of the notes that the input selects.
 async fn choose(call: &Call, state: &State, input: Input) -> Result<Vec<NoteId>, ToolError> {
     let Input { ids, query, tag } = input;
-    let ids: Vec<NoteId> = ids.into_iter().map(|it| it.0).collect();
+    let ids: Vec<NoteId> = ids.into_iter().map(|NoteRef(id)| id).collect();
     let limit = PageSize::new(u64::from(MAX_NOTES)).map_err(ToolError::internal)?;
     let chosen: Vec<NoteId> = match (ids.as_slice(), query, tag) {
         ([], None, tag) => {
@@ -109,11 +109,11 @@ async fn choose(call: &Call, state: &State, input: Input) -> Result<Vec<NoteId>,
             let page = store::list(&state.db_for(call.user()), call.user(), listing)
                 .await
                 .map_err(tool_error)?;
-            page.notes.into_iter().map(|it| it.id).collect()
+            page.notes.into_iter().map(|note| note.id).collect()
         }
         ([], Some(query), None) => {
             let hits = store::find(state, call.user(), &query, limit).await.map_err(tool_error)?;
-            hits.notes.into_iter().map(|it| it.id).collect()
+            hits.notes.into_iter().map(|hit| hit.id).collect()
         }
         (_, None, None) if ids.len() <= usize::from(MAX_NOTES) => ids,
         (_, None, None) => {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn long_notes_share_the_room() {
+    fn long_notes_share_the_limit() {
         let (text, truncated) = model_input(&[note("short"), note("also short")]);
         assert_eq!(text, "# A title\n\nshort\n\n# A title\n\nalso short\n\n");
         assert!(!truncated);

@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn common_forms_are_read() {
+    fn common_formats_are_parsed() {
         for (text, time) in [
             ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00+00:00"),
             ("2026-01-31T12:00:00.5+02:00", "2026-01-31T10:00:00.500+00:00"),
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_or_unclear_is_not_a_date() {
+    fn empty_and_ambiguous_values_are_not_dates() {
         for empty in [json!(null), json!(""), json!(" "), json!("\"\""), json!(0), json!([])] {
             assert_eq!(read(&empty), Ok(None), "{empty}");
         }
@@ -443,14 +443,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_without_a_panic(
+        fn no_text_causes_a_panic(
             text in "(\\PC|[0-9]{1,4}|[-/.:+TZ ]|may|pm|gmt){0,12}",
         ) {
             drop(read(&json!(text)));
         }
 
         #[test]
-        fn what_rust_writes_is_read(micros in 0_i64..253_402_300_799_000_000) {
+        fn times_formatted_by_chrono_are_parsed(micros in 0_i64..253_402_300_799_000_000) {
             let time = DateTime::from_timestamp_micros(micros).unwrap();
             for text in [time.to_rfc3339(), time.format("%Y-%m-%d %H:%M:%S%.6f %z").to_string()] {
                 prop_assert_eq!(read(&json!(text)), Ok(Some(time)), "{}", text);

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 16 * 1024;
 const MAX_KEY: usize = 60;
 
 /// The warning about a block that looks like front matter but has no known field.
-const NOT_UNDERSTOOD: &str =
+const NO_KNOWN_FIELD: &str =
     "the block at its beginning has no field of a note, and stays in its text";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +47,17 @@ pub(super) fn parse_front_matter<'a>(text: &'a str, raw: &mut RawNote) -> &'a st
         return text;
     }
     let mut found = RawNote::default();
-    let understood = match block.language {
+    let has_known_field = match block.language {
         Language::Yaml => yaml(block.inside, &mut found),
         Language::Toml => Some(toml(block.inside, &mut found)),
     };
-    match understood {
+    match has_known_field {
         Some(true) => {
             *raw = RawNote { is_toml: block.language == Language::Toml, ..found };
             block.rest.strip_prefix('\n').unwrap_or(block.rest)
         }
         Some(false) => {
-            raw.warnings.push(NOT_UNDERSTOOD.into());
+            raw.warnings.push(NO_KNOWN_FIELD.into());
             text
         }
         None => text,
@@ -196,7 +196,7 @@ fn value_of(field: Field, text: &str) -> Option<Value> {
         })
 }
 
-/// Parses an entry as a YAML document of its own.
+/// Parses an entry as a separate YAML document.
 fn parse<T: DeserializeOwned + Into<Value>>(text: &str) -> Option<Value> {
     let entries: BTreeMap<String, T> = serde_saphyr::from_str(text).ok()?;
     entries.into_values().next().map(Into::into)
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_kept_as_it_was_written() {
+    fn unknown_and_invalid_fields_are_kept_as_written() {
         for (front_matter, kept) in [
             (
                 "aliases: [x]\ntitle: T\nnested:\n  a: {b: c}\n",
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn toml_is_read_and_the_rest_of_it_kept() {
+    fn toml_is_parsed_and_its_other_fields_are_kept() {
         let (raw, body) = read(
             "+++\n# mine\ntitle = \"Tea\" # really\ndate = 2021-05-01T16:40:00+02:00\n\
              tags = [\"a\", \"b\"]\ndraft = false\n\n[params]\n  author = 'x'\n+++\n\nText\n",
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_bomb_costs_nothing() {
+    fn an_alias_bomb_is_not_expanded() {
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c \
                     [*b,*b,*b,*b,*b,*b,*b,*b,*b]\ntags: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ntitle: T";
         let (raw, _) = read(&format!("---\n{bomb}\n---\n"));

@@ -87,11 +87,11 @@ mod tests {
     fn titles(text: &str) -> Vec<String> {
         let mut builder = DocumentBuilder::default();
         read(text, &mut builder).unwrap();
-        builder.notes.into_iter().map(|it| it.draft.title.into_string()).collect()
+        builder.notes.into_iter().map(|note| note.draft.title.into_string()).collect()
     }
 
     #[test]
-    fn an_object_holds_notes_among_other_things() {
+    fn an_object_may_contain_notes_and_other_entries() {
         assert_eq!(titles(r#"{"version": {"x": [1]}, "notes": [{"title": "a"}], "z": 1}"#), ["a"]);
         assert_eq!(titles(r#"{"data": [{"title": "a"}, "b"]}"#), ["a", "b"]);
         assert_eq!(titles(r#"{"title": "a", "body": "b"}"#), ["a"]);

@@ -194,7 +194,7 @@ fn unescaped(body: &str) -> String {
 /// Quotes a text for YAML. A JSON string is a YAML string too, except for characters that YAML
 /// requires to be escaped.
 fn quoted(text: &str) -> String {
-    let json = serde_json::to_string(text).expect("a string is plain data");
+    let json = serde_json::to_string(text).expect("a string can be serialized");
     let mut quoted = String::with_capacity(json.len());
     for character in json.chars() {
         match character {
@@ -270,8 +270,8 @@ mod tests {
         let text =
             format!("# One\n{SEPARATOR}\r\n# Two\n\\{SEPARATOR}\n\\\\{SEPARATOR}\n{SEPARATOR}\n");
         let notes = read(&text, None).unwrap();
-        let titles: Vec<_> = notes.iter().filter_map(|it| it.title.as_deref()).collect();
-        assert_eq!(titles, ["One", "Two"], "what is empty is no note");
+        let titles: Vec<_> = notes.iter().filter_map(|note| note.title.as_deref()).collect();
+        assert_eq!(titles, ["One", "Two"], "empty pieces are not notes");
         assert_eq!(notes[1].body, format!("{SEPARATOR}\n\\{SEPARATOR}"));
     }
 }

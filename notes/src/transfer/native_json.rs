@@ -69,7 +69,7 @@ impl JsonWriter {
     pub fn push(&mut self, note: &Note) {
         self.written.extend_from_slice(if self.empty { b"\n" } else { b",\n" });
         self.empty = false;
-        serde_json::to_writer(&mut self.written, note).expect("a note is plain data");
+        serde_json::to_writer(&mut self.written, note).expect("a note can be serialized");
     }
 
     /// Returns the bytes that were written since the last call.

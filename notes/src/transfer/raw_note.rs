@@ -271,7 +271,7 @@ impl RawNote {
                 format!("tags: {list}")
             });
         }
-        Tags::parse(tags).expect("the tags were counted")
+        Tags::parse(tags).expect("excess tags were removed")
     }
 
     fn kept_warning(&self) -> Option<String> {
@@ -345,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_exceeds_a_limit_stays_in_the_text() {
+    fn values_that_exceed_a_limit_are_kept_in_the_text() {
         let long = "x".repeat(255);
         let raw = RawNote {
             title: Some(long.clone()),
@@ -372,9 +372,9 @@ mod tests {
             let raw =
                 RawNote { title: Some("Long".into()), body: body.clone(), ..RawNote::default() };
             let (notes, warnings) = raw.finish();
-            let titles: Vec<_> = notes.iter().map(|it| it.draft.title.as_str()).collect();
+            let titles: Vec<_> = notes.iter().map(|note| note.draft.title.as_str()).collect();
             assert_eq!(titles, ["Long (1 of 3)", "Long (2 of 3)", "Long (3 of 3)"]);
-            let whole: String = notes.iter().map(|it| it.draft.body.as_str()).collect();
+            let whole: String = notes.iter().map(|note| note.draft.body.as_str()).collect();
             assert!(whole == body, "nothing is lost");
             assert_eq!(warnings.len(), 1, "{warnings:?}");
         }

@@ -17,7 +17,7 @@ fn read_text(text: &str) -> Document {
 }
 
 fn titles(document: &Document) -> Vec<&str> {
-    document.notes.iter().map(|it| it.draft.title.as_str()).collect()
+    document.notes.iter().map(|note| note.draft.title.as_str()).collect()
 }
 
 fn zip_of(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -31,8 +31,8 @@ fn zip_of(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn the_form_is_told_from_the_beginning() {
-    for (text, form) in [
+fn the_format_is_detected_from_the_beginning() {
+    for (text, format) in [
         ("[{\"title\": \"a\"}]", DocumentFormat::Json),
         (" [\n {", DocumentFormat::Json),
         ("[]", DocumentFormat::Json),
@@ -44,14 +44,14 @@ fn the_form_is_told_from_the_beginning() {
         ("---\ntitle: a\n---\n", DocumentFormat::Markdown),
         ("", DocumentFormat::Markdown),
     ] {
-        assert_eq!(detect_format(text), form, "{text}");
+        assert_eq!(detect_format(text), format, "{text}");
     }
     let document = read_text("\u{feff}[{\"title\": \"a\"}]");
-    assert_eq!(titles(&document), ["a"], "a byte order mark is no text");
+    assert_eq!(titles(&document), ["a"], "a byte order mark is not part of the text");
 }
 
 #[test]
-fn ornaments_never_refuse_a_note() {
+fn invalid_metadata_never_rejects_a_note() {
     let document = read_text(
         r##"[{"title":"fine"},{"title":""},{"title":"Long","body":"x","tags":["","#a"]},
         {"title":"When","created_at":"yesterday"},{"text":"only text"},"just text",
@@ -87,7 +87,7 @@ fn ornaments_never_refuse_a_note() {
 }
 
 #[test]
-fn limits_of_the_document_are_kept_before_anything_is_read() {
+fn limits_of_the_document_are_enforced() {
     let error = |text: &str| read(text.as_bytes(), None).unwrap_err();
     assert_eq!(error(&" ".repeat(MAX_BYTES + 1)), ImportError::TooLarge(MAX_BYTES + 1));
     assert_eq!(error(&format!("[{}{{}}]", "{},".repeat(MAX_NOTES))), ImportError::TooMany);
@@ -103,7 +103,7 @@ fn limits_of_the_document_are_kept_before_anything_is_read() {
 }
 
 #[test]
-fn other_encodings_are_read() {
+fn other_encodings_are_decoded() {
     let text = "# Tée\n\nGrün – für später, weißt du?\n";
     let utf_16: Vec<u8> =
         "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
@@ -169,23 +169,23 @@ fn an_archive_becomes_notes() {
 }
 
 #[test]
-fn an_archive_keeps_its_limits() {
+fn limits_of_archives_are_enforced() {
     let bomb = zip_of(&[("bomb.md", &vec![b'x'; 3 << 20])]);
     assert_eq!(read(&bomb, None), Err(ImportError::Bomb("bomb.md".into())));
     let nested = zip_of(&[("a.zip", &bomb)]);
     assert_eq!(read(&nested, None), Err(ImportError::Bomb("bomb.md".into())));
-    // One repeated character is fine in a note.
+    // A note of one repeated character is accepted.
     let body = vec![b'x'; MAX_BODY];
     let document = read(&zip_of(&[("x.md", &body)]), None).unwrap();
     assert_eq!(document.notes[0].draft.body.as_str().len(), MAX_BODY);
 
     let page = vec![b'x'; 1 << 20];
-    let names: Vec<_> = (0..40).map(|it| format!("{it}.md")).collect();
-    let files: Vec<_> = names.iter().map(|it| (it.as_str(), page.as_slice())).collect();
+    let names: Vec<_> = (0..40).map(|number| format!("{number}.md")).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), page.as_slice())).collect();
     assert_eq!(read(&zip_of(&files), None), Err(ImportError::Unpacked));
 
-    let names: Vec<_> = (0..=document::MAX_ENTRIES).map(|it| it.to_string()).collect();
-    let files: Vec<_> = names.iter().map(|it| (it.as_str(), &b""[..])).collect();
+    let names: Vec<_> = (0..=document::MAX_ENTRIES).map(|number| number.to_string()).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
     assert_eq!(read(&zip_of(&files), None), Err(ImportError::TooManyFiles));
 
     let empty = read(&zip_of(&[("a.png", b"x")]), None).unwrap_err().to_string();
@@ -211,22 +211,24 @@ pub(super) fn any_note() -> impl Strategy<Value = Note> {
     // format.
     let word =
         "([^\\pC]|[\\p{Cf}\\p{Co}]|[-#:'\"\\[\\]{},&*!|>%@`~\\\\]|null|---|[א-ת]|🎉|é){1,20}";
-    let title = word.prop_filter_map("a title", |it| Title::parse(&it).ok());
-    let tags = vec(word.prop_filter_map("a tag", |it| Tag::parse(&it).ok()), 0..4);
+    let title = word.prop_filter_map("a title", |text| Title::parse(&text).ok());
+    let tags = vec(word.prop_filter_map("a tag", |text| Tag::parse(&text).ok()), 0..4);
     let piece = "([^\\x00\n]|[\\x01-\\x1f]|\u{feff}|\n|\r\n|\r|---\n|\\+\\+\\+\n|\\.\\.\\.\n|title: \
                  |tags: \\[a\\]\n|created_at: 2020-01-01\n|```\n|# |\\{\"notes\": \\[|\\\\|\t|PK\x03\x04\
                  |<!-- notes-mcp: next note -->\n?|\u{2028}|\u{85}|[\\p{Arabic}]|👩‍👩‍👧){0,12}";
-    let long = "[a-z ]{3}".prop_map(|it| it.repeat(MAX_BODY / 3));
+    let long = "[a-z ]{3}".prop_map(|text| text.repeat(MAX_BODY / 3));
     let body = prop_oneof![20 => piece.prop_map(String::from), 1 => long];
     let times = (0_i64..4_000_000_000_000_000, 0_i64..4_000_000_000_000_000);
     (any::<[u8; 16]>(), title, body, tags, times).prop_map(|(id, title, body, tags, times)| {
-        let time = |it| DateTime::from_timestamp_micros(it).expect("before the year 9999");
-        let tags = Tags::parse(tags).expect("a few tags");
+        let time = |micros| {
+            DateTime::from_timestamp_micros(micros).expect("the time is before the year 9999")
+        };
+        let tags = Tags::parse(tags).expect("the number of tags is below the limit");
         Note {
             id: NoteId(Uuid::from_bytes(id)),
             title: title.into_string(),
             body,
-            tags: tags.iter().map(|it| it.as_str().to_owned()).collect(),
+            tags: tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
             created_at: time(times.0),
             updated_at: time(times.1),
         }
@@ -249,14 +251,14 @@ fn same(notes: &[Note], document: &Document) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn what_is_written_as_markdown_is_read_back(notes in vec(any_note(), 1..4)) {
+    fn exported_markdown_is_imported_unchanged(notes in vec(any_note(), 1..4)) {
         let texts: Vec<_> = notes.iter().map(write_markdown).collect();
         let text = texts.join(&format!("{SEPARATOR}\n"));
         same(&notes, &read_text(&text))?;
     }
 
     #[test]
-    fn what_is_written_as_json_is_read_back(notes in vec(any_note(), 1..4)) {
+    fn exported_json_is_imported_unchanged(notes in vec(any_note(), 1..4)) {
         let mut writer = JsonWriter::new(DateTime::UNIX_EPOCH);
         for note in &notes {
             writer.push(note);
@@ -275,22 +277,22 @@ proptest! {
         let text = format!("{fence}{}", lines.join("\n"));
         let Ok(document) = read(text.as_bytes(), Some(DocumentFormat::Markdown)) else { return Ok(()) };
         let found = format!("{document:?}").replace("\\n", " ").replace("\\\"", "\"");
-        for word in text.split(|it: char| !it.is_alphanumeric()).filter(|it| it.len() > 1) {
+        for word in text.split(|character: char| !character.is_alphanumeric()).filter(|word| word.len() > 1) {
             let is_key = ["title", "Title", "tags", "date"].contains(&word);
-            let is_number = word.chars().all(|it| it.is_ascii_digit());
+            let is_number = word.chars().all(|character| character.is_ascii_digit());
             prop_assert!(is_key || is_number || found.contains(word), "{word:?} of {text:?} is lost: {found}");
         }
     }
 
     #[test]
-    fn any_text_is_read_or_refused_without_a_panic(text in "(\\PC|\n|---\n|title: |tags: |\0|[\\[\\]{}\":,]){0,60}") {
+    fn no_text_causes_a_panic(text in "(\\PC|\n|---\n|title: |tags: |\0|[\\[\\]{}\":,]){0,60}") {
         drop(read(text.as_bytes(), None));
         drop(read(text.as_bytes(), Some(DocumentFormat::Json)));
         drop(read(text.as_bytes(), Some(DocumentFormat::Markdown)));
     }
 
     #[test]
-    fn any_archive_is_read_or_refused_without_a_panic(
+    fn no_archive_causes_a_panic(
         at in 0_usize..400, to in any::<u8>(), text in "\\PC{0,40}",
     ) {
         let mut bytes = zip_of(&[("a/b.md", text.as_bytes()), ("c.json", b"{\"title\": \"t\"}")]);

@@ -24,7 +24,7 @@ pub(crate) enum Piece {
     Mark(char),
     /// A combining mark that most writers omit.
     Accent(char),
-    /// An emoji, which is a word of its own.
+    /// An emoji, which is indexed as a separate word.
     Pictograph(char),
     /// An invisible character that does not separate words, such as a soft hyphen.
     Ignored,

@@ -78,7 +78,7 @@ pub(crate) async fn set_policy_org(
     user: &UserId,
     org: Option<&str>,
 ) -> Result<(), Failure> {
-    Entity::update_one_of(user.as_str())
+    Entity::update_by_sub(user.as_str())
         .col_expr(Column::GateOrg, Expr::value(org.map(str::to_owned)))
         .exec(db)
         .await?;

@@ -96,7 +96,7 @@ async fn claim_recheck(
     user: &UserId,
     now: DateTime<Utc>,
 ) -> Result<bool, Failure> {
-    let claimed = users_table::Entity::update_one_of(user.as_str())
+    let claimed = users_table::Entity::update_by_sub(user.as_str())
         .col_expr(users_table::Column::GateAskedAt, Expr::value(now))
         .filter(
             Condition::any()

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use tests::Idle;
 use tokio_util::sync::CancellationToken;
-use worker::schedules::{self, Tick};
+use worker::schedules::{self, RunOutcome};
 
 use super::*;
 
@@ -20,9 +20,10 @@ async fn of_several_workers_one_runs_a_tick(world: World) {
         claim(&world.app, 10).await;
         world.clock.advance(LEASE);
         let ticks =
-            join_all(workers.iter().map(|it| schedules::tick(&schedule, it, &Idle, &go))).await;
-        let ran: Vec<_> = ticks.iter().filter(|it| **it != Tick::Elsewhere).collect();
-        assert_eq!(ran, [&Tick::Ran(lost + 1)], "once, for all");
+            join_all(workers.iter().map(|it| schedules::run_if_due(&schedule, it, &Idle, &go)))
+                .await;
+        let ran: Vec<_> = ticks.iter().filter(|it| **it != RunOutcome::Elsewhere).collect();
+        assert_eq!(ran, [&RunOutcome::Ran(lost + 1)], "once, for all");
         for claimed in claim(&world.app, 10).await {
             assert!(settle(&world.app, &claimed.lease, End::Answered(text("done"))).await);
         }

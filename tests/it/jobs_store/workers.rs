@@ -60,7 +60,7 @@ impl Runner for Script {
         (self.body)(attempt, notebook, stop).await
     }
 
-    async fn announce(&self, job: &Job) -> Result<(), StoreError> {
+    async fn notify_client(&self, job: &Job) -> Result<(), StoreError> {
         self.told.lock().unwrap().push((job.id.clone(), job.status));
         Ok(())
     }

@@ -70,7 +70,7 @@ impl Runner for Nothing {
         AttemptEnd::Answered(JobOutcome::failed("nothing"))
     }
 
-    async fn announce(&self, _: &Job) -> Result<(), StoreError> {
+    async fn notify_client(&self, _: &Job) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -50,7 +50,7 @@ impl Endpoint for Downloads {
         for (name, value) in HEADERS {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        // Our own file names: letters, digits, dots and dashes.
+        // Downloads have file names of letters, digits, dots and dashes only.
         let attachment = format!("attachment; filename=\"{}\"", file.file_name);
         if let Ok(attachment) = HeaderValue::try_from(attachment) {
             headers.insert(header::CONTENT_DISPOSITION, attachment);
@@ -74,7 +74,7 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
 /// with which the file was created is revoked, the connection is aborted, so that the client does
 /// not mistake a part of the file for the whole.
 fn body(app: App, file: Download) -> Body {
-    let pieces = stream::try_unfold((app, file, 0), async |(app, file, number)| {
+    let chunks = stream::try_unfold((app, file, 0), async |(app, file, number)| {
         if app.oauth().revoked().is_denied(file.authority()) {
             tracing::info!("Aborted a download: the access that created the file was revoked");
             return Err(io::Error::other(DownloadError::NotFound));
@@ -91,7 +91,7 @@ fn body(app: App, file: Download) -> Body {
             }
         }
     });
-    Body::from_bytes_stream(pieces)
+    Body::from_bytes_stream(chunks)
 }
 
 fn api_error(error: DownloadError) -> ApiError {
@@ -99,8 +99,8 @@ fn api_error(error: DownloadError) -> ApiError {
         DownloadError::NotFound => ApiError::new(
             StatusCode::NOT_FOUND,
             "not_found",
-            "There is no file at this address, or not any more: it is kept for an hour. Ask for a \
-             new export.",
+            "There is no file at this address, or it has expired: files are kept for an hour. Ask for \
+             a new export.",
         ),
         error => {
             tracing::warn!(

@@ -53,7 +53,7 @@ impl Metrics {
             Access::WithToken(Some(token)) => {
                 let sent = bearer(request.headers()).unwrap_or_default();
                 let same: bool = sent.as_bytes().ct_eq(token.expose().as_bytes()).into();
-                // Like an unknown path, so that scanners learn nothing.
+                // The same response as for an unknown path, so that scanners cannot detect the endpoint.
                 if same { Ok(()) } else { Err(ApiError::not_found()) }
             }
         }

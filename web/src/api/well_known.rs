@@ -96,7 +96,8 @@ enum KeySetResponse {
     ),
 }
 
-/// A new key is published for longer than this before it signs.
+/// The `Cache-Control` of the documents. A new key is published for longer than this before it
+/// signs.
 const CACHE: &str = "public, max-age=300";
 
 impl WellKnown {
@@ -162,13 +163,15 @@ impl WellKnown {
         let keys = self.app.oauth().keys().jwks().await;
         match keys.map(|keys| KeySet::parse_from_json(Some((*keys).clone()))) {
             Ok(Ok(keys)) => KeySetResponse::Found(Json(keys), CACHE.to_owned()),
-            Ok(Err(error)) => panic!("our own key set is malformed: {}", error.into_message()),
+            Ok(Err(error)) => {
+                panic!("the published key set is malformed: {}", error.into_message())
+            }
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,
                     "Could not read the signing keys"
                 );
-                let description = "The keys cannot be read at the moment. Go on with the ones you \
+                let description = "The keys cannot be read at the moment. Keep using the ones you \
                                    have and ask again in a few seconds.";
                 let body = ErrorBody::new("temporarily_unavailable", description, &request);
                 KeySetResponse::Unavailable(Json(body), RETRY_AFTER_SECONDS)

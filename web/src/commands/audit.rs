@@ -1,4 +1,4 @@
-//! The command `audit`
+//! The command `audit`: prints the audit log.
 
 use anyhow::Context as _;
 use app::config::Config;

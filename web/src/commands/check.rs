@@ -15,7 +15,7 @@ use super::connect::reach;
 /// Timeout of each check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// This many dependencies are unavailable.
+/// The error if dependencies are unavailable, with their number.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} dependencies are unavailable")]
 pub(super) struct Unreachable(usize);
@@ -38,8 +38,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     report.note("database", database(&config).await);
     match &config.redis {
         Some(redis) => {
-            let asked = within(app::redis::check_rights(redis)).await;
-            report.note("redis", asked.map(|()| "answers; its user has all rights".to_owned()));
+            let checked = within(app::redis::check_rights(redis)).await;
+            report.note("redis", checked.map(|()| "answers; its user has all rights".to_owned()));
         }
         None => report.good("redis", "not configured: one instance only"),
     }
@@ -57,7 +57,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     report.end()
 }
 
-/// How clients with metadata documents are identified.
+/// Describes how clients with metadata documents are identified.
 fn client_documents(config: &Config) -> String {
     let known = config.oauth.known_documents.len();
     if config.oauth.client_documents {
@@ -67,13 +67,13 @@ fn client_documents(config: &Config) -> String {
     }
 }
 
-/// Which key seals the tokens with which membership is checked.
+/// Describes the key that encrypts the tokens for membership checks.
 fn data_keys(config: &Config, provider: &dyn IdentityProvider) -> String {
     let key = match config.data_keys().seals_with() {
         Some(KeySource::DataKeys) => "the first key of DATA_KEYS",
         Some(KeySource::SigningSecret) | None => "a key derived from JWT_SIGNING_SECRET",
     };
-    format!("{} tokens are sealed under {key}", provider.label())
+    format!("{} tokens are encrypted with {key}", provider.label())
 }
 
 async fn database(config: &Config) -> anyhow::Result<String> {
@@ -81,7 +81,7 @@ async fn database(config: &Config) -> anyhow::Result<String> {
         let (_, app) = reach(config).await?;
         app.check_database_rights().await?;
         let steps = app.product().schema().status(app.db()).await?;
-        let missing = steps.iter().filter(|it| !it.applied).count();
+        let missing = steps.iter().filter(|step| !step.applied).count();
         app.close().await;
         if missing > 0 {
             bail!(
@@ -95,8 +95,8 @@ async fn database(config: &Config) -> anyhow::Result<String> {
     .await
 }
 
-async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(CHECK_TIMEOUT, asking).await.context("no response in time").flatten()
+async fn within<T>(check: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(CHECK_TIMEOUT, check).await.context("no response in time").flatten()
 }
 
 /// The results so far.

@@ -1,4 +1,4 @@
-//! The command `keys`
+//! The command `keys`: lists, replaces and revokes signing keys.
 
 use std::io::{self, Write as _};
 
@@ -27,7 +27,7 @@ pub(crate) enum Command {
 
 /// Executes a command.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    // Kept until the end: they deliver the signals to the servers.
+    // The stores deliver the signals to the servers, so they are kept until the end.
     let (_stores, app) = connect(&config).await?;
     match command {
         Command::List => list(&app).await,
@@ -90,10 +90,10 @@ async fn revoke_key(app: &App, kid: &str) -> anyhow::Result<()> {
         .context("could not revoke the key")?;
     say(if revoked {
         "The key is revoked. Within seconds no server accepts a token that it signed. Streams, jobs \
-         and export links that were started with such tokens end. Clients get new tokens by \
-         themselves."
+         and export links that were started with such tokens end. Clients get new tokens \
+         automatically."
     } else {
-        "The key was revoked before."
+        "The key had already been revoked."
     });
     Ok(())
 }
@@ -115,13 +115,13 @@ fn note(key: &KeyInfo) -> String {
             None => "signs".to_owned(),
         };
     }
-    // Its private key is deleted.
+    // The private key has been deleted.
     if ["retired", "revoked"].contains(&&*state(key)) {
         return String::new();
     }
     match key.retire_at {
         Some(at) => format!("trusted until {} UTC", at.format("%Y-%m-%d %H:%M")),
-        None if !key.is_decryptable => "sealed with another JWT_SIGNING_SECRET".to_owned(),
+        None if !key.is_decryptable => "encrypted with another JWT_SIGNING_SECRET".to_owned(),
         None => String::new(),
     }
 }

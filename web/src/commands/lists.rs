@@ -22,7 +22,7 @@ pub(super) struct Printing {
 
 impl Printing {
     /// Prints entries, and the arguments for the next page if there may be one. `cells` formats a
-    /// row, `next` the arguments that continue after an entry.
+    /// row; `next` formats the arguments that continue after an entry.
     pub(super) fn print<T: Serialize, const N: usize>(
         &self,
         entries: &[T],

@@ -1,4 +1,4 @@
-//! The command `migrate`
+//! The command `migrate`: applies, reverts and lists migrations.
 
 use std::io::{self, Write as _};
 
@@ -14,7 +14,7 @@ use super::connect::{migrate, reach};
 pub(crate) enum Command {
     /// Bring the schema up to date (the default)
     Up,
-    /// Revert the newest migrations, and delete the data that only they had room for
+    /// Revert the newest migrations, and delete the data in the tables and columns that they added
     Down {
         /// Number of migrations
         #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Status,
 }
 
-/// Executes a command. A deployment runs `up` before it starts new instances; several at once take
+/// Executes a command. A deployment runs `up` before it starts new instances; concurrent runs take
 /// turns.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
     let (_, app) = reach(&config).await?;
@@ -37,7 +37,7 @@ pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> 
             let schema = app.db().schema_connection().await.context("could not connect")?;
             app.product()
                 .schema()
-                .take_back(&schema, steps)
+                .revert(&schema, steps)
                 .await
                 .context("could not revert the migrations")?;
             say(format_args!("Migrations reverted: {steps}."));
@@ -63,7 +63,8 @@ async fn list(app: &App) -> anyhow::Result<()> {
 pub(super) async fn require_current(app: &App) -> anyhow::Result<()> {
     let steps =
         app.product().schema().status(app.db()).await.context("could not read the schema")?;
-    let missing: Vec<_> = steps.into_iter().filter(|it| !it.applied).map(|it| it.name).collect();
+    let missing: Vec<_> =
+        steps.into_iter().filter(|step| !step.applied).map(|step| step.name).collect();
     if let Some(first) = missing.first() {
         bail!(
             "the database lacks {} of this version's migrations, from {first} on. Run `{} \

@@ -105,7 +105,7 @@ async fn list_users(
 ) -> anyhow::Result<()> {
     let people = listing::people(app.oauth(), blocked, after, printing.limit).await;
     printing.print(
-        &people.context("could not read who has signed in")?,
+        &people.context("could not read the users")?,
         ["IDENTITY", "LOGIN", "SINCE", "LAST SEEN", "CONNECTIONS", "BLOCKED"],
         |person: &Person| {
             let blocked = person.blocked.map(time).unwrap_or_default();
@@ -150,20 +150,20 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
         Users::Block { name } => {
             let user = only(&app, &name).await?;
             let newly = account::block(app.oauth(), &user, &request).await;
-            say(if newly.context("could not block them")? {
-                "They are blocked. Within seconds no server accepts their tokens or their session, and \
-                 their streams, jobs and export links end."
+            say(if newly.context("could not block the user")? {
+                "The user is blocked. Within seconds no server accepts the tokens or the session of the \
+                 user, and streams, jobs and export links of the user end."
             } else {
-                "They were blocked before."
+                "The user had already been blocked."
             });
         }
         Users::Unblock { name } => {
             let user = only(&app, &name).await?;
-            let were = account::unblock(app.oauth(), &user, &request).await;
-            say(if were.context("could not unblock them")? {
-                "They may sign in again. Their apps have to be connected again."
+            let unblocked = account::unblock(app.oauth(), &user, &request).await;
+            say(if unblocked.context("could not unblock the user")? {
+                "The user may sign in again, and has to connect apps again."
             } else {
-                "They were not blocked."
+                "The user was not blocked."
             });
         }
     }
@@ -171,8 +171,8 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
     Ok(())
 }
 
-/// The user with this name. A full identity needs no earlier sign-in, because a token may have been
-/// minted for it.
+/// Returns the user with this login or identity. A full identity needs no earlier sign-in, because
+/// a token may have been created for it.
 pub(super) async fn only(app: &App, name: &str) -> anyhow::Result<UserId> {
     let listed = login::listed_identity(name);
     let name = listed.as_deref().unwrap_or(name);
@@ -184,7 +184,7 @@ pub(super) async fn only(app: &App, name: &str) -> anyhow::Result<UserId> {
             _ => bail!("no user has ever signed in as `{name}`"),
         },
         several => {
-            let identities: Vec<&str> = several.iter().map(|it| it.sub.as_str()).collect();
+            let identities: Vec<&str> = several.iter().map(|person| person.sub.as_str()).collect();
             bail!("several users have signed in as `{name}`: name one of {}", identities.join(", "))
         }
     }

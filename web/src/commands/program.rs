@@ -13,14 +13,17 @@ const IDENTITY: [Variable; 5] = [
     variables::JWT_SIGNING_SECRET,
 ];
 
-/// Replaces a secret value.
+/// Is shown in place of a secret value.
 const HIDDEN: &str = "…";
 
-/// The command line that starts this program the way the user did, with these arguments and with
-/// the environment variables that select the same data. `given` replaces some of them. Secrets are
-/// shown as `…`.
+/// Returns the command line that starts this program the way the user did, with these arguments and
+/// with the environment variables that select the same data. `given` replaces some of these
+/// variables. Secrets are shown as `…`.
 pub(super) fn command_with(given: &[(Variable, String)], arguments: &str) -> String {
-    #[expect(clippy::disallowed_methods, reason = "how it was started is no configuration")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the environment of the command line is not configuration"
+    )]
     let variable = |name: &str| env::var(name).ok();
     let executable = env::current_exe().unwrap_or_default();
     Invocation { typed: env::args().next(), executable: &executable, variable: &variable }
@@ -112,8 +115,9 @@ mod tests {
         let environment: HashMap<_, _> = environment.iter().copied().collect();
         let variable = |name: &str| environment.get(name).map(ToString::to_string);
         let typed = Some(typed.to_owned());
-        let it = Invocation { typed, executable: Path::new(executable), variable: &variable };
-        (it.command_with(&[], ""), it.command_with(&[], "token --user me"))
+        let invocation =
+            Invocation { typed, executable: Path::new(executable), variable: &variable };
+        (invocation.command_with(&[], ""), invocation.command_with(&[], "token --user me"))
     }
 
     #[test]
@@ -179,8 +183,8 @@ mod tests {
     fn a_given_value_replaces_that_of_the_environment() {
         let variable = |name: &str| (name == "PORT").then(|| "8080".to_owned());
         let typed = Some("notes-mcp".to_owned());
-        let it = Invocation { typed, executable: Path::new(""), variable: &variable };
+        let invocation = Invocation { typed, executable: Path::new(""), variable: &variable };
         let given = [(variables::PORT, "8081".to_owned())];
-        assert_eq!(it.command_with(&given, ""), "PORT=8081 notes-mcp");
+        assert_eq!(invocation.command_with(&given, ""), "PORT=8081 notes-mcp");
     }
 }

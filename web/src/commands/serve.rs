@@ -25,7 +25,7 @@ use worker::Worker;
 use super::{connect::connect, migrate::require_current, program};
 use crate::{api::metrics::serve as serve_metrics, lifecycle};
 
-/// Starts everything, in the order in which failures matter to the person who typed the command.
+/// Runs one instance until a signal stops it, then writes the remaining telemetry.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = config.start_telemetry(config.product.brand().program)?;
     let shutdown = CancellationToken::new();
@@ -81,10 +81,10 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     Ok(())
 }
 
-/// Connects, and fails early if this version cannot work with the database.
+/// Connects, and checks that this version can work with the database.
 async fn prepare(config: &Config) -> anyhow::Result<(Stores, App)> {
     let (stores, app) = connect(config).await?;
-    // The first request would fail as well, but now the operator is watching.
+    // Without these checks the first request would fail, when the operator no longer watches.
     require_current(&app).await?;
     app.oauth().keys().jwks().await.context("could not read the signing keys")?;
     Ok((stores, app))
@@ -122,7 +122,7 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 /// The exit status after SIGINT by convention: 128 plus the number of the signal.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// The message to a developer who starts the server.
+/// The message to a developer who starts the server on a terminal.
 struct Banner<'a>(&'a Config);
 
 impl fmt::Display for Banner<'_> {
@@ -134,7 +134,7 @@ impl fmt::Display for Banner<'_> {
         let reach = if config.http.host.is_loopback() {
             "reachable from this machine only"
         } else {
-            "reachable from other machines, since HOST says so"
+            "reachable from other machines, because of HOST"
         };
         let token = program::command_with(&[], "token --user me");
         let url_home = format!("{}/", config.public_url);
@@ -152,7 +152,7 @@ impl fmt::Display for Banner<'_> {
   Mode           development, {reach}.
   Sign-in        {sign_in}
 
-Connect a client with nothing but the address; it opens your browser. {url_home} has more.
+To connect a client, give it the address; it opens your browser. {url_home} has more.
 
   Claude Code    claude mcp add --transport http {things} {url}
                  then /mcp in Claude Code, to sign in
@@ -161,7 +161,7 @@ Connect a client with nothing but the address; it opens your browser. {url_home}
   VS Code        in .vscode/mcp.json
                  {{"servers": {{"{things}": {{"type": "http", "url": "{url}"}}}}}}
 
-Without a browser, a token serves as well: {token}
+Without a browser, use a token: {token}
 
 Ctrl-C ends the server."#
         )

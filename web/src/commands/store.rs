@@ -9,13 +9,13 @@ use app::{
 };
 use platform::counted;
 
-/// Number of users in the list: those who fill Redis are among the first.
+/// The number of users in the list. The users who fill Redis are among the first.
 const LISTED: usize = 20;
 
 /// Prints the users with the largest sessions and streams, and other keys by kind.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let Some(redis) = &config.redis else {
-        bail!("REDIS_URL is not set: sessions are in the memory of the one instance");
+        bail!("REDIS_URL is not set: sessions are in the memory of the instance");
     };
     let usage = usage::measure(redis).await.context("could not measure the use of Redis")?;
     writeln!(io::stdout(), "{}", shown(&usage)).context("could not print the result")

@@ -1,4 +1,4 @@
-//! The command `token`
+//! The command `token`: prints an access token.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// The user: a short name such as `me`, or a full identity such as `github:1234567`
     #[arg(long, value_name = "NAME", value_parser = identity)]
     user: mcp::UserId,
-    // Its help, default and parser depend on the product: see `with_scopes`.
+    // The help, the default and the parser depend on the product: see `with_scopes`.
     #[arg(long, value_name = "SCOPES", default_value = "")]
     scope: String,
     /// The lifetime: a number with s, m or h; at most 24h
@@ -32,7 +32,8 @@ pub(crate) struct Options {
     ttl: Duration,
 }
 
-/// Adds what depends on the scopes of the product to the option `--scope`.
+/// Adds the help, the default and the parser of the option `--scope`, which depend on the scopes of
+/// the product.
 pub(super) fn with_scopes(command: clap::Command, scopes: ScopeList) -> clap::Command {
     let described: Vec<_> =
         scopes.0.iter().map(|scope| format!("{} ({})", scope.name, scope.words)).collect();
@@ -63,7 +64,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     if person.is_some_and(|person| users::is_blocked(&person)) {
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
     }
-    // So that the token is not issued in the same second in which earlier ones were revoked.
+    // Loads the revocations, so that the token is not issued in the second of an earlier revocation.
     app.oauth().revoked().load().await.context("could not read the revocations")?;
     let token = app
         .oauth()
@@ -72,8 +73,8 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
             user: user.clone(),
             client: CLIENT.into(),
             scopes: scope.known.clone(),
-            // It has no grant, so only the revocation of all access of the user or of the signing
-            // key invalidates it.
+            // Not a grant: only the revocation of all access of the user, or of the signing key,
+            // invalidates the token.
             session_id: uuid::Uuid::new_v4().to_string(),
             signed_in_at: None,
             ttl: Some(ttl),
@@ -159,7 +160,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn describe_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let unit = UNITS.iter().find(|unit| seconds.is_multiple_of(unit.2));
-    let (_, name, size) = unit.expect("a second fits everything");
+    let (_, name, size) = unit.expect("every duration is a multiple of one second");
     match seconds / size {
         1 => format!("1 {}", name.trim_end_matches('s')),
         number => format!("{number} {name}"),

@@ -47,7 +47,8 @@ pub(crate) fn preflight(request: &HeaderMap, methods: &'static str) -> Response 
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE.into());
     let wanted = allowed_headers(request);
     if !wanted.is_empty() {
-        let wanted = HeaderValue::try_from(wanted).expect("joined from header names");
+        let wanted =
+            HeaderValue::try_from(wanted).expect("joined header names are a valid header value");
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted);
     }
     response

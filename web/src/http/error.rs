@@ -3,9 +3,8 @@
 //! An [`ApiError`] is data. Three renderers convert it into a response: [`ApiError::into_response`]
 //! (JSON), `oauth::error` (the JSON of OAuth endpoints, as `/openapi.json` describes it) and
 //! `pages::error_page` (HTML). Every JSON body has a code for programs, a description that says
-//! what to do, and the request id. Internal causes are logged, never sent. Exceptions: JSON-RPC
-//! errors are made by the engine, and hyper answers bytes that are not HTTP (400, 431) without a
-//! body.
+//! what to do, and the request id. Internal causes are logged, never sent. Exceptions: the engine
+//! creates JSON-RPC errors, and hyper responds to bytes that are not HTTP (400, 431) without a body.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -61,11 +60,11 @@ pub(crate) struct PageText {
     pub(crate) advice: Cow<'static, str>,
     /// The text and the target of a link.
     pub(crate) link: Option<(String, String)>,
-    /// Information for the developer of the app or for the operator.
+    /// The information below the advice, if any.
     pub(crate) note: Option<Note>,
 }
 
-/// Information for a third party.
+/// Information for the developer of the app or for the operator.
 #[derive(Debug)]
 pub(crate) struct Note {
     pub(crate) addressee: &'static str,
@@ -144,7 +143,7 @@ impl ApiError {
         .with_header(ErrorHeader::RetryAfter(wait.as_secs()))
         .on_page(
             "Too many requests",
-            "Load this page again after that. A sign-in that you have begun goes on.",
+            "Load this page again after that. A sign-in in progress is not lost.",
         )
     }
 
@@ -178,7 +177,7 @@ impl ApiError {
         .on_page("Not possible this way", "Start again from the beginning.")
     }
 
-    /// Rejected by poem with this status before our code ran.
+    /// The error for a request that poem rejected with this status.
     fn rejected(status: StatusCode) -> Self {
         Self::new(
             status,

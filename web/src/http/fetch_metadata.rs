@@ -1,4 +1,4 @@
-//! What browsers say about the cause of a request: Fetch Metadata and prefetch headers.
+//! Fetch Metadata and prefetch headers: what caused a browser to send a request.
 
 use poem::Request;
 

@@ -1,5 +1,5 @@
-//! The HTTP layer below the endpoints: connections, bodies, errors, headers, observation. It knows
-//! no endpoint.
+//! The HTTP layer below the endpoints: connections, bodies, errors, headers, observation. It does
+//! not depend on any endpoint.
 
 pub(crate) mod body;
 pub(crate) mod client_address;

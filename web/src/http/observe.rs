@@ -71,7 +71,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let headers = response.headers_mut();
         headers.insert(
             REQUEST_ID,
-            HeaderValue::try_from(id.as_str()).expect("letters, digits, dots, dashes only"),
+            HeaderValue::try_from(id.as_str()).expect("request ids are valid header values"),
         );
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let elapsed = started.elapsed();
@@ -144,8 +144,9 @@ fn log(
     let rpc_error = about.and_then(|about| about.failure?.code());
     let job = about.and_then(|about| about.job.as_ref()).map(AsRef::as_ref);
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let spoken = mcp_method.filter(|name| *name != method.as_str()); // GET and DELETE are in both
-    let what = [spoken, mcp_name]
+    // The MCP method of GET and DELETE requests has the same name as the HTTP method.
+    let shown_mcp_method = mcp_method.filter(|name| *name != method.as_str());
+    let what = [shown_mcp_method, mcp_name]
         .into_iter()
         .flatten()
         .fold(format!("{method} {route}"), |text, word| text + " " + word);
@@ -276,11 +277,13 @@ fn takes_options(methods: &str) -> bool {
 fn options(methods: &str) -> Response {
     let mut response = Response::from(StatusCode::NO_CONTENT);
     let allowed = HeaderValue::try_from(format!("{methods}, OPTIONS"));
-    response.headers_mut().insert(header::ALLOW, allowed.expect("names of methods are plain"));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, allowed.expect("method names are valid header values"));
     response
 }
 
-/// The names of no product.
+/// A brand without names, for tests.
 #[cfg(test)]
 pub(crate) const NO_BRAND: Brand = Brand {
     program: "",

@@ -15,26 +15,27 @@ pub(crate) struct RateLimitKey {
 }
 
 impl RateLimitKey {
-    /// The key of a limit for all clients together.
+    /// Returns the key of a limit for all clients together.
     pub(crate) fn for_everyone() -> Self {
         Self { key: "all".to_owned(), unlimited: false }
     }
 
-    /// The key for requests from this network that pages of other sites cause. It is separate, so
-    /// that a page which makes a browser send many requests uses up nothing else.
+    /// Returns the key for requests from this network that pages of other sites cause. It is
+    /// separate, so that such a page, if it makes a browser send many requests, does not exhaust
+    /// the other limit.
     fn for_other_sites(self) -> Self {
         Self { key: format!("{} cross-site", self.key), ..self }
     }
 }
 
-/// The key of the client's network, with a separate one for requests that pages of other sites
-/// cause.
+/// Returns the key of the client's network, or a separate one if a page of another site caused the
+/// request.
 pub(crate) fn network_and_site(app: &App, request: &Request) -> RateLimitKey {
     let network = network(app, request);
     if is_from_another_site(request) { network.for_other_sites() } else { network }
 }
 
-/// The key of the client's network.
+/// Returns the key of the client's network.
 pub(crate) fn network(app: &App, request: &Request) -> RateLimitKey {
     let address = address(app, request);
     let unlimited = &app.config().http.unlimited_networks;
@@ -44,7 +45,7 @@ pub(crate) fn network(app: &App, request: &Request) -> RateLimitKey {
     }
 }
 
-/// Counts one request. [`ApiError::too_many_requests`] if the limit is exceeded.
+/// Counts one request. Fails with [`ApiError::too_many_requests`] if the limit is exceeded.
 pub(crate) async fn take(app: &App, bucket: &Bucket, key: &RateLimitKey) -> Result<(), ApiError> {
     if key.unlimited {
         return Ok(());

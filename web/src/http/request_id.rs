@@ -23,8 +23,8 @@ impl RequestId {
                 && id.len() <= REQUEST_ID_MAX
                 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
-        let brought = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        Self(match brought.filter(well_formed) {
+        let received = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        Self(match received.filter(well_formed) {
             Some(id) => id.into(),
             None => uuid::Uuid::new_v4().simple().to_string().into(),
         })

@@ -23,20 +23,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{error::RETRY_AFTER_SECONDS, probes::PROBES};
 
-/// Maximum number of connections: an open event stream costs about 20 KiB, so this many fit the
-/// smallest machine that we deploy to.
+/// The maximum number of connections. An open event stream costs about 20 KiB, so this many fit
+/// into the memory of the smallest machine that is deployed to.
 const MAX_CONNECTIONS: usize = 8_192;
 
-/// Connections beyond the maximum, for probes.
+/// The number of connections beyond the maximum that are reserved for probes.
 const PROBE_CONNECTIONS: usize = 32;
 
-/// File descriptors reserved for everything else: the database, Redis, files, other servers, and
-/// the other listeners.
+/// The number of file descriptors reserved for everything else: the database, Redis, files, other
+/// servers, and the other listeners.
 const OTHER_DESCRIPTORS: usize = 128;
 
 /// The limits of a listener of a web instance.
 fn limits() -> Limits {
-    // No more connections than the limit on open files of this process allows.
+    // The limit on open files of this process may allow fewer connections.
     let free = descriptors::limit().saturating_sub(OTHER_DESCRIPTORS + PROBE_CONNECTIONS);
     Limits {
         connections: ConnectionLimits {
@@ -96,21 +96,21 @@ where
 {
     let (head, body) = request.into_parts();
     if connection.is_for_probes && !PROBES.contains(&head.uri.path()) {
-        return no_room();
+        return too_many_connections();
     }
     let (local, remote) = (connection.local.into(), connection.remote.into());
     let head = RequestParts::from((head, LocalAddr(local), RemoteAddr(remote), Scheme::HTTP));
     app.get_response(Request::from_parts(head, Body::from(body.boxed()))).await
 }
 
-/// The response on a connection that is reserved for probes.
-fn no_room() -> Response {
+/// The response to other requests on a connection that is reserved for probes.
+fn too_many_connections() -> Response {
     Response::builder()
         .status(StatusCode::SERVICE_UNAVAILABLE)
         .header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
         .header(header::CONNECTION, "close")
         .body(format!(
-            "This instance has as many open connections as it can have. Try again in \
+            "This instance has reached its maximum number of connections. Try again in \
              {RETRY_AFTER_SECONDS} seconds.\n"
         ))
 }

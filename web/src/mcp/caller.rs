@@ -57,7 +57,7 @@ pub(crate) async fn authenticate(
         Err(TokenError::Expired) => Err(challenge(TokenProblem::Expired)),
         Err(TokenError::Malformed) => Err(challenge(TokenProblem::Invalid)),
         Err(TokenError::Invalid(reason)) => {
-            tracing::debug!(reason, "Refused an access token: {reason}");
+            tracing::debug!(reason, "Refused an access token");
             Err(challenge(TokenProblem::Invalid))
         }
     }

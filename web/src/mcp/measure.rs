@@ -66,7 +66,8 @@ impl Operation {
         if method == "subscriptions/listen" {
             return None;
         }
-        // The targets of other methods are URIs of unlimited variety, so they are no label.
+        // The targets of other methods are URIs of unlimited variety, so they are not
+        // used as labels.
         let tool = about.target.clone().filter(|_| method == "tools/call").unwrap_or_default();
         Some(Self { method, tool, era: about.era?, started })
     }

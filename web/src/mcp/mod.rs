@@ -32,7 +32,7 @@ use crate::{
     instance::Instance,
 };
 
-/// Room for large arguments, batches, and messages of a client's model.
+/// Allows large arguments, batches, and messages of a client's model.
 const BODY: Bounds = Bounds { bytes: 4 * 1024 * 1024, time: Duration::from_mins(1) };
 
 /// The accepted methods, as in `Allow`.
@@ -98,8 +98,8 @@ impl Mcp {
             && challenge.is_for_invalid_token()
         {
             let network = rate_limit::network(&self.app, request);
-            let taken = rate_limit::take(&self.app, &limits::UNAUTHORIZED, &network).await;
-            if let Err(limited) = taken {
+            let counted = rate_limit::take(&self.app, &limits::UNAUTHORIZED, &network).await;
+            if let Err(limited) = counted {
                 return limited;
             }
         }

@@ -1,4 +1,4 @@
-//! What the token and the revocation endpoint have in common: they read a form and authenticate the
+//! The common part of the token and the revocation endpoint: they read a form and authenticate the
 //! client that sent it.
 
 use std::time::Duration;

@@ -169,7 +169,7 @@ async fn redeem(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, 
     redeemed.map_err(|error| match error {
         RedeemError::InvalidRequest(_) => invalid_request(sentence(&error)),
         RedeemError::InvalidGrant(reason) => {
-            tracing::info!(client = %client.id, "Refused an authorization code: {reason}");
+            tracing::info!(client = %client.id, reason, "Refused an authorization code");
             invalid(
                 ErrorCode::InvalidGrant,
                 "The code is not valid for this request. Start the sign-in again.",
@@ -203,7 +203,7 @@ async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet,
     let rotated = refresh::rotate(request.app.oauth(), client, rotation).await;
     rotated.map_err(|error| match error {
         RefreshError::InvalidGrant(reason) => {
-            tracing::info!(client = %client.id, "Refused a refresh token: {reason}");
+            tracing::info!(client = %client.id, reason, "Refused a refresh token");
             invalid(
                 ErrorCode::InvalidGrant,
                 "The refresh token is not valid. Start the sign-in again.",

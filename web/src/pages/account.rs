@@ -88,7 +88,8 @@ impl Account {
         let done = Fields::of_query(request.uri());
         let done = done.one("done").and_then(|done| notice(done, frame.brand.things));
         let Some(session) = self.session(request).await? else {
-            let texts = self.app.oauth().provider().map(|it| it.texts(frame.brand.things));
+            let texts =
+                self.app.oauth().provider().map(|provider| provider.texts(frame.brand.things));
             let button = texts.as_ref().map(|texts| &*texts.button);
             let page = SignedOutPage { frame: &frame, button, done };
             return Ok(frame.show(StatusCode::OK, &page));
@@ -202,7 +203,7 @@ impl Account {
     fn describe(&self, app: &ConnectedApp) -> ShownApp {
         let now = self.app.clock().now();
         let permissions = consent::permissions(self.app.oauth(), &app.scope);
-        let may: Vec<&str> = permissions.iter().map(|it| it.words).collect();
+        let may: Vec<&str> = permissions.iter().map(|permission| permission.words).collect();
         ShownApp {
             grant: app.grant.to_string(),
             name: match &app.name {
@@ -254,7 +255,7 @@ fn notice(done: &str, things: &str) -> Option<String> {
 fn unavailable(error: &Failure) -> ApiError {
     tracing::error!(
         dependency = error.dependency(), error = ?error,
-        "Could not serve the account page: {error}"
+        "Could not serve the account page"
     );
     error_page::unavailable()
 }

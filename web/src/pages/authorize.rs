@@ -64,8 +64,8 @@ impl Authorize {
             Err(AuthorizeError::Unavailable) => return Err(error_page::unavailable()),
         };
         let txn = form_urlencoded::byte_serialize(begun.transaction.as_bytes());
-        // A relative URL, not the public one: the cookie belongs to the host that the browser has
-        // used.
+        // A relative URL, because the cookie belongs to the host that the browser uses, which may
+        // differ from the public URL.
         let mut response = see_other(&format!("/consent?txn={}", txn.collect::<String>()))?;
         Cookies::new(&self.app.config().public_url).set(
             request.headers(),
@@ -98,7 +98,7 @@ fn api_error(error: PageError) -> ApiError {
         ),
         PageError::UnknownClient => error_page::bad_request(
             "This app is not known here",
-            "It never registered with this server, or so long ago that it was forgotten.",
+            "It never registered with this server, or its registration has expired.",
             "Remove this server from the app, add it again, and connect again.",
         ),
         PageError::ClientRefused(why) => error_page::bad_request(
@@ -131,8 +131,8 @@ fn api_error(error: PageError) -> ApiError {
              this app.",
         ),
         PageError::TooManyDocuments(wait) => error_page::too_many(
-            "Apps had this server fetch too many documents within a minute, so it waits before it \
-             fetches the one that says who this app is.",
+            "This server has fetched too many documents for apps within a minute, so it waits before it \
+             fetches the one that identifies this app.",
             wait,
         ),
         PageError::RedirectUri => error_page::bad_request(
@@ -144,7 +144,7 @@ fn api_error(error: PageError) -> ApiError {
         ),
         PageError::NoSignIn => error_page::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "Nobody can sign in here yet",
+            "Sign-in is not set up yet",
             "The operator of this server has not set up an identity provider.",
             HOW_TO_SET_UP,
         ),

@@ -39,7 +39,7 @@ pub(crate) fn unavailable() -> ApiError {
     new(
         StatusCode::SERVICE_UNAVAILABLE,
         "Not possible at the moment",
-        "A part of this server does not answer. Nothing has been changed.",
+        "A part of this server does not respond. Nothing has been changed.",
         "Wait a few seconds and load this page again.",
     )
     .retry_soon()
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_page_has_a_nonce_of_its_own() {
+    fn each_page_has_its_own_nonce() {
         let mut request = poem::Request::default();
         request.set_data(crate::http::observe::NO_BRAND);
         let (one, other) = (Frame::of(&request), Frame::of(&request));

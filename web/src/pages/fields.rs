@@ -11,7 +11,7 @@ use crate::http::{
     error::ApiError,
 };
 
-/// Limits on a form of one of our pages.
+/// Limits on a form of the pages of this server.
 const FORM: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
 
 /// The decoded fields of a form or a query string.

@@ -8,7 +8,7 @@ use poem::{Request, Response};
 
 use crate::http::request_id::RequestId;
 
-/// What every template needs.
+/// The data that every template needs.
 pub(crate) struct Frame {
     /// The CSP nonce of the style sheet, different for each response.
     pub nonce: String,

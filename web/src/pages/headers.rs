@@ -3,7 +3,7 @@
 use http::{HeaderValue, header};
 use poem::Response;
 
-/// Adds the security headers. `form-action` is missing on purpose: browsers apply it to the whole
+/// Adds the security headers. `form-action` is omitted on purpose: browsers apply it to the whole
 /// redirect chain, which ends at a client.
 pub(super) fn protect(response: &mut Response, https: bool, in_popups: bool) {
     let headers = response.headers_mut();

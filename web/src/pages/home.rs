@@ -1,4 +1,4 @@
-//! `/`: what this server is, and how to connect each client.
+//! `/`: describes the server, and how to connect each client.
 
 use app::App;
 use askama::Template;
@@ -46,8 +46,8 @@ impl Endpoint for Home {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let public_url = &self.app.config().public_url;
         let url = public_url.mcp();
-        let texts =
-            self.app.oauth().provider().map(|it| it.texts(self.app.product().brand().things));
+        let things = self.app.product().brand().things;
+        let texts = self.app.oauth().provider().map(|provider| provider.texts(things));
         let frame = Frame::of(&request);
         let page = HomePage {
             frame: &frame,

@@ -45,8 +45,8 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
 
     /// Lets the page run in a popup of another site, for the steps of a sign-in. A client in a web
     /// page shows them in a popup, waits until the popup is closed, and gets the result from its
-    /// own page in it. If the popup were cut off from its opener (COOP), it would look closed at
-    /// once and the result would never arrive. All that the opener can do with our page is to
+    /// own page in it. If the popup were isolated from its opener (COOP), it would look closed at
+    /// once and the result would never arrive. The opener can do nothing with the page except
     /// navigate it elsewhere.
     pub(crate) fn in_popups(mut self) -> Self {
         self.in_popups = true;
@@ -61,7 +61,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
             method if !self.methods.split(", ").any(|accepted| *method == accepted) => {
                 return Err(ApiError::method_not_allowed(self.methods));
             }
-            // A form must come from one of our own pages.
+            // A form must come from a page of this server.
             &Method::POST if !self.is_same_origin(&request) => return Err(error_page::forged()),
             _ => {}
         }

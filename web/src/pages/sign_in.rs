@@ -212,7 +212,7 @@ fn completed(cookies: Cookies, state: &str, finished: FinishedLogin) -> Result<R
     Ok(response)
 }
 
-/// Converts an error of the page that asks for a name, of which no provider is the cause.
+/// Converts an error of the development sign-in, which has no identity provider.
 fn own_error(error: CallbackError) -> ApiError {
     api_error(error, "the sign-in page")
 }

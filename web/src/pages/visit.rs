@@ -77,10 +77,10 @@ impl PageVisit {
 /// The rate limit key of the cookies in a request, if it has any of this server.
 fn cookies_key(app: &App, request: &Request) -> Option<String> {
     let cookies = Cookies::new(&app.config().public_url);
-    let ours = cookies.all_own(request.headers());
-    (!ours.is_empty()).then(|| {
+    let own_cookies = cookies.all_own(request.headers());
+    (!own_cookies.is_empty()).then(|| {
         let mut hash = Sha256::new();
-        for (name, value) in ours {
+        for (name, value) in own_cookies {
             hash.update(name);
             hash.update([0]);
             hash.update(value);

@@ -21,9 +21,9 @@ async fn error_of(response: Response) -> (u16, String) {
         let value = response.headers().get(name);
         value.map(|value| value.to_str().unwrap().to_owned())
     };
-    let request_id = header("x-request-id").expect("every answer has a request id");
+    let request_id = header("x-request-id").expect("every response has a request id");
     assert_eq!(header("content-type").as_deref(), Some("application/json"));
-    let body: Value = response.json().await.expect("every refusal is JSON");
+    let body: Value = response.json().await.expect("every error is JSON");
     assert_eq!(body["request_id"], *request_id);
     let sentence = body["error_description"].as_str().unwrap();
     assert!(sentence.ends_with('.'), "not a sentence: {sentence}");
@@ -151,8 +151,8 @@ async fn only_pages_of_allowed_origins_can_read_responses_of_mcp() {
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "authorization,mcp-param-x,cookie")
     };
-    let welcome = format!("http://localhost:{}", server.port);
-    for origin in ["https://app.example", &welcome] {
+    let own_origin = format!("http://localhost:{}", server.port);
+    for origin in ["https://app.example", &own_origin] {
         let allowed = preflight(origin).send().await.unwrap();
         assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
         let headers = allowed.headers();
@@ -209,8 +209,8 @@ async fn the_openapi_document_is_as_reviewed_and_lists_every_path_except_pages()
             "/token",
         ]
     );
-    let reading = documented.iter().filter(|it| !paths[**it]["get"].is_null());
-    for path in reading {
+    let readable = documented.iter().filter(|path| !paths[**path]["get"].is_null());
+    for path in readable {
         let answer = server.request("GET", path).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         let known = &document["paths"][*path]["get"]["responses"]["200"]["headers"];

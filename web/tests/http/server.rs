@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// An instance with a database of its own.
+/// An instance with its own database.
 pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) url: String,

@@ -56,7 +56,7 @@ impl<'a> Browser<'a> {
             let value = value.to_str().unwrap();
             assert!(value.contains("; HttpOnly; SameSite=Lax"), "{value}");
             let (name, value) = value.split(';').next().unwrap().split_once('=').unwrap();
-            self.cookies.retain(|(it, _)| it != name);
+            self.cookies.retain(|(other, _)| other != name);
             if !value.is_empty() {
                 self.cookies.push((name.to_owned(), value.to_owned()));
             }
@@ -144,14 +144,14 @@ async fn approve(browser: &mut Browser<'_>, client: &str) -> Url {
     let refused = browser.post("/sign-in", &[("state", &state), ("name", "a b")]).await;
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     let signed_in = browser.post("/sign-in", &[("state", &state), ("name", "Ada")]).await;
-    assert_eq!(browser.cookies, [], "nothing is left of a finished sign-in");
+    assert_eq!(browser.cookies, [], "a finished sign-in leaves no cookies");
     location(&signed_in).parse().unwrap()
 }
 
 fn parameter(url: &Url, name: &str) -> Option<String> {
-    let mut found = url.query_pairs().filter(|(it, _)| it == name);
+    let mut found = url.query_pairs().filter(|(other, _)| other == name);
     let (_, value) = found.next()?;
-    assert!(found.next().is_none(), "{name} stands twice in {url}");
+    assert!(found.next().is_none(), "{name} occurs twice in {url}");
     Some(value.into_owned())
 }
 
@@ -253,8 +253,8 @@ async fn only_the_browser_of_the_request_can_decide_and_may_deny() {
     let opener = page.headers().get("cross-origin-opener-policy");
     assert_eq!(opener, None, "a client in a web page waits for its window to be closed");
     let page = page.text().await.unwrap();
-    assert!(!page.contains("<b>client"), "what a client says is text");
-    assert!(page.contains("this computer"), "where the code goes is shown");
+    assert!(!page.contains("<b>client"), "texts of a client are escaped");
+    assert!(page.contains("this computer"), "the destination of the code is shown");
     let again = browser.get(&address).await.text().await.unwrap();
     assert_eq!(hidden(&page, "csrf"), hidden(&again, "csrf"), "a reload changes nothing");
 

@@ -1,4 +1,4 @@
-//! `bookmarks_check`: finds dead links. A job.
+//! `bookmarks_check`: finds dead links. Runs as a job.
 //!
 //! The result of each bookmark is stored together with the checkpoint, so that a later attempt
 //! continues with the next bookmark.
@@ -19,7 +19,7 @@ use crate::{errors::failed, scopes, state::State, store};
 /// The timeout of one attempt.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// The maximum number of attempts. Each continues where the last one ended.
+/// The maximum number of attempts. Each continues where the previous one ended.
 const ATTEMPTS: u32 = 5;
 
 /// The maximum number of dead links in the result.
@@ -65,7 +65,7 @@ impl Tool<State> for CheckBookmarks {
     const NAME: &'static str = "bookmarks_check";
     const TITLE: &'static str = "Find dead links";
     const DESCRIPTION: &'static str = "Fetches the page of every bookmark and returns those that \
-        cannot be reached. It runs as a job: if the answer takes too long, ask jobs_list for it \
+        cannot be reached. It runs as a job: if the result takes too long, get it from jobs_list \
         later instead of calling again.";
     const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
@@ -85,9 +85,9 @@ impl Tool<State> for CheckBookmarks {
         loop {
             let next = store::after(&db, call.user(), output.last, 1).await.map_err(failed)?;
             let Some(bookmark) = next.into_iter().next() else { return Ok(output) };
-            let problem = problem(state, &bookmark.url).await?;
+            let result = check(state, &bookmark.url).await?;
             output.last = Some(bookmark.id);
-            match &problem {
+            match &result {
                 Check::Alive => output.checked += 1,
                 Check::Skipped => output.skipped += 1,
                 Check::Dead(why) => {
@@ -101,8 +101,8 @@ impl Tool<State> for CheckBookmarks {
                 }
             }
             let transaction = db::begin(&db).await.map_err(failed)?;
-            if let Check::Alive | Check::Dead(_) = problem {
-                let (now, why) = (state.clock().now(), problem.why());
+            if let Check::Alive | Check::Dead(_) = result {
+                let (now, why) = (state.clock().now(), result.why());
                 store::checked(&transaction, call.user(), bookmark.id, now, why)
                     .await
                     .map_err(failed)?;
@@ -133,13 +133,13 @@ impl Check {
     }
 }
 
-async fn problem(state: &State, url: &str) -> Result<Check, ToolError> {
+async fn check(state: &State, url: &str) -> Result<Check, ToolError> {
     let Ok(address) = Address::parse(url, state.public_url().host()) else {
         return Ok(Check::Skipped);
     };
     match state.fetcher().get(address.as_str(), FETCH).await {
         Ok(_page) => Ok(Check::Alive),
-        // A redirect is not followed, but proves that the site is there.
+        // A redirect is not followed, but proves that the site responds.
         Err(FetchError::Status(status)) if status.is_redirection() => Ok(Check::Alive),
         Err(FetchError::TooLarge) => Ok(Check::Alive),
         Err(FetchError::Unavailable) => Err(ToolError::Unavailable(
@@ -149,7 +149,7 @@ async fn problem(state: &State, url: &str) -> Result<Check, ToolError> {
     }
 }
 
-/// A count as progress has it.
+/// Converts a count to the number type of progress notifications.
 fn to_f64(count: u64) -> f64 {
     u32::try_from(count).map_or(f64::MAX, f64::from)
 }

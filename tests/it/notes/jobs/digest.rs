@@ -116,7 +116,7 @@ async fn an_endpoint_in_trouble_is_asked_again(database: Database) {
 
     model.refuse_next(400);
     let refused = ada.tool("notes_digest", json!({})).await;
-    assert!(refused.tool_error().contains("it answers 400"), "{}", refused.tool_error());
+    assert!(refused.tool_error().contains("it responds with 400"), "{}", refused.tool_error());
     assert_eq!(model.asked().len(), 2, "what will not pass is not tried again");
 }
 

@@ -13,12 +13,12 @@ use http::StatusCode;
 
 use crate::http::error::{ApiError, TEMPORARILY_UNAVAILABLE};
 
-/// Maximum bytes of all bodies that are being read or processed: 24 bodies of the maximum size, and
-/// a quarter of the memory of the smallest machine that we deploy to.
+/// The maximum number of bytes of all bodies that are being read or processed: 24 bodies of the
+/// maximum size, and a quarter of the memory of the smallest machine that is deployed to.
 const TOTAL_BYTES: usize = 96 * 1024 * 1024;
 
-/// Maximum bytes of the bodies of one user or, without a token, of one network: 4 bodies of the
-/// maximum size.
+/// The maximum number of bytes in the bodies of one user or, without a token, of one network: 4
+/// bodies of the maximum size.
 const SENDER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Maximum number of bodies of one user or network that are being read or processed.
@@ -48,7 +48,7 @@ pub(crate) struct Reservation {
 }
 
 impl Budget {
-    /// Starts a body of `sender`, without any bytes yet.
+    /// Begins a body of `sender`, without any bytes yet.
     pub(crate) fn begin(&self, sender: &str) -> Result<Reservation, ApiError> {
         let sender: Arc<str> = sender.into();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +132,7 @@ mod tests {
     const LARGEST: usize = 4 * 1024 * 1024;
 
     #[test]
-    fn one_sender_is_limited_to_its_share_and_releases_it() {
+    fn one_sender_is_limited_and_releases_its_bytes() {
         let budget = Budget::default();
         let mut held = Vec::new();
         for _ in 0..SENDER_BYTES / LARGEST {
@@ -162,7 +162,7 @@ mod tests {
             },
         );
         assert_eq!(refused.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(held.iter().map(|it| it.bytes).sum::<usize>(), TOTAL_BYTES);
+        assert_eq!(held.iter().map(|body| body.bytes).sum::<usize>(), TOTAL_BYTES);
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub const REDIS_URL: Variable = Variable {
 pub const REDIS_PREFIX: Variable = Variable {
     name: "REDIS_PREFIX",
     meaning: "The prefix of all keys and channels in Redis, so that several deployments can share \
-              a server. Default: what the product keeps, followed by a colon, such as notes:.",
+              a server. Default: the name of the stored objects and a colon, such as notes:.",
     default: "",
 };
 
@@ -143,8 +143,8 @@ pub const JWT_SIGNING_SECRET: Variable = Variable {
     meaning: "Encrypts the private keys that sign access tokens: at least 32 bytes, the same for \
               all processes, such as the output of `openssl rand -base64 32`. It can be changed \
               at any time; issued tokens stay valid. Other keys are derived from it, so keep the \
-              old value behind the new one for 90 days, as new,old, to keep data readable that \
-              was encrypted with it. Default: generated in DATA_DIR.",
+              old value behind the new one for 90 days, as new,old: data that was encrypted with \
+              it stays readable. Default: generated in DATA_DIR.",
     default: "",
 };
 
@@ -235,8 +235,8 @@ pub const OAUTH_CLIENTS: Variable = Variable {
 pub const CLIENT_METADATA_DOCUMENTS: Variable = Variable {
     name: "CLIENT_METADATA_DOCUMENTS",
     meaning: "Whether clients may identify themselves by a client metadata document, which this \
-              server fetches from the client's site: on or off. Turn it off where the server has \
-              no internet access: clients then register instead. See docs/closed-network.md.",
+              server fetches from the client's site: on or off. Turn it off if the server has no \
+              internet access: clients then register instead. See docs/closed-network.md.",
     default: "on",
 };
 
@@ -313,8 +313,8 @@ pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
     name: "RATE_LIMIT_PER_MINUTE",
     meaning: "The number of calls per user and minute, over all clients and instances, up to \
               100000; 0 means no limit. Requests to connect (initialize, the first page of each \
-              list, …) have a separate quota, ten times as large and at least 120; so have \
-              further pages of lists and task status requests.",
+              list, …) have a separate quota, ten times as large and at least 120; further pages \
+              of lists and task status requests have a third one, ten times as large.",
     default: "120",
 };
 
@@ -327,19 +327,19 @@ pub const UNLIMITED_NETWORKS: Variable = Variable {
     default: "",
 };
 
-/// How many unfinished jobs one person may have.
+/// The quota of unfinished jobs per user.
 pub const UNFINISHED_JOBS_PER_PERSON: Variable = Variable {
     name: "UNFINISHED_JOBS_PER_PERSON",
-    meaning: "How many jobs of one person may be unfinished at once, up to 100000. The account page \
-              shows both limits for jobs.",
+    meaning: "The maximum number of unfinished jobs per user, up to 100000. The account page shows \
+              both limits for jobs.",
     default: "1000",
 };
 
-/// How large the arguments of one person's unfinished jobs may be.
+/// The quota of the size of the arguments of unfinished jobs per user.
 pub const JOB_MEGABYTES_PER_PERSON: Variable = Variable {
     name: "JOB_MEGABYTES_PER_PERSON",
-    meaning: "How many megabytes the arguments of one person's unfinished jobs may take together, from \
-              8 to 100000. They are deleted when a job ends.",
+    meaning: "The maximum size of the arguments of a user's unfinished jobs, in megabytes, from 8 \
+              to 100000. They are deleted when a job ends.",
     default: "64",
 };
 

@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
 #
-# One image for all programs: `notes-mcp serve` (the default), `notes-mcp migrate up`,
-# `notes-mcp check`, `notes-mcp-worker`. Besides the programs it needs only the C library and
-# certificates. It runs as an unprivileged user and does not use the shell.
-#
 #   docker build -t notes-mcp .
+#
+# One image for all programs: `notes-mcp serve` (the default), `notes-mcp migrate up`,
+# `notes-mcp check`, `notes-mcp-worker`. The programs need only the C library and certificates. They run
+# as an unprivileged user, without a shell.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src

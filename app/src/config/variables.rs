@@ -144,8 +144,8 @@ pub const JWT_SIGNING_SECRET: Variable = Variable {
     meaning: "Encrypts the private keys that sign access tokens: at least 32 bytes, the same for \
               all processes, such as the output of `openssl rand -base64 32`. It can be changed \
               at any time; issued tokens stay valid. Other keys are derived from it, so keep the \
-              old value behind the new one for 90 days, as new,old, to keep data readable that \
-              was encrypted with it. Default: generated in DATA_DIR.",
+              old value behind the new one for 90 days, as new,old: data that was encrypted with \
+              it stays readable. Default: generated in DATA_DIR.",
     default: "",
 };
 
@@ -236,8 +236,8 @@ pub const OAUTH_CLIENTS: Variable = Variable {
 pub const CLIENT_METADATA_DOCUMENTS: Variable = Variable {
     name: "CLIENT_METADATA_DOCUMENTS",
     meaning: "Whether clients may identify themselves by a client metadata document, which this \
-              server fetches from the client's site: on or off. Turn it off where the server has \
-              no internet access: clients then register instead. See docs/closed-network.md.",
+              server fetches from the client's site: on or off. Turn it off if the server has no \
+              internet access: clients then register instead. See docs/closed-network.md.",
     default: "on",
 };
 
@@ -314,8 +314,8 @@ pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
     name: "RATE_LIMIT_PER_MINUTE",
     meaning: "The number of calls per user and minute, over all clients and instances, up to \
               100000; 0 means no limit. Requests to connect (initialize, the first page of each \
-              list, …) have a separate quota, ten times as large and at least 120; so have \
-              further pages of lists and task status requests.",
+              list, …) have a separate quota, ten times as large and at least 120; further pages \
+              of lists and task status requests have a third one, ten times as large.",
     default: "120",
 };
 

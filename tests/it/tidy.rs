@@ -65,7 +65,7 @@ fn crates_import_only_whom_they_may() {
     }
     for name in packages.keys() {
         let known = ARROWS.iter().any(|(crate_name, _)| crate_name == name);
-        assert!(known || ["bench", "tests"].contains(name), "where does `{name}` belong?");
+        assert!(known || *name == "tests", "where does `{name}` belong?");
     }
 }
 
@@ -103,6 +103,38 @@ fn nothing_below_the_product_names_it() {
         let mut words = code.split(|letter: char| !letter.is_alphanumeric());
         let found = words.find(|word| word.eq_ignore_ascii_case("notes"));
         assert!(found.is_none(), "{path} names notes");
+    }
+}
+
+/// Tests that name notes: those of the product, of its deployment, and of the repository; and the benchmarks.
+const TESTS_OF_NOTES: &[&str] = &[
+    "tests/it/circles.rs",
+    "tests/it/main.rs",
+    "tests/it/notes",
+    "tests/it/tidy.rs",
+    "tests/operate",
+    "tests/src/tools/bench_bare.rs",
+    "tests/src/tools/bench_instructions.rs",
+    "tests/src/tools/bench_jobs.rs",
+    "tests/src/tools/bench_search.rs",
+    "tests/src/tools/sign_in_web.rs",
+];
+
+/// Tests of the base use the product `tests::fixtures`, so that they remain when notes are replaced.
+#[test]
+fn tests_of_the_base_do_not_name_the_product() {
+    let root = root();
+    let notes = ["notes::", "notes_create", "notes_list", "notes:read", "notes-mcp"];
+    for name in ["app", "jobs", "mcp", "oauth", "platform", "tests", "web", "worker"] {
+        for file in sources(name) {
+            let is_test = name == "tests" || file.components().any(|it| it.as_os_str() == "tests");
+            let is_excused = TESTS_OF_NOTES.iter().any(|path| file.starts_with(root.join(path)));
+            if is_test && !is_excused {
+                let code = code_of(&file);
+                let named = notes.iter().find(|name| code.contains(**name));
+                assert!(named.is_none(), "{} names {named:?}", file.display());
+            }
+        }
     }
 }
 

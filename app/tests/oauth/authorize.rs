@@ -112,8 +112,8 @@ async fn other_errors_are_sent_to_the_client() {
         ("code_challenge_method", None, "invalid_request"),
         ("code_challenge_method", Some("plain"), "invalid_request"),
         ("code_challenge_method", Some("s256"), "invalid_request"),
-        ("scope", Some("notes:read\""), "invalid_scope"),
-        ("scope", Some("notes:read\tnotes:write"), "invalid_scope"),
+        ("scope", Some("items:read\""), "invalid_scope"),
+        ("scope", Some("items:read\titems:write"), "invalid_scope"),
         ("resource", Some("http://localhost:8081/mcp"), "invalid_target"),
         ("resource", Some("http://localhost:8080/mcp#x"), "invalid_target"),
         ("resource", Some("/mcp"), "invalid_target"),
@@ -124,7 +124,7 @@ async fn other_errors_are_sent_to_the_client() {
         assert_eq!(state.as_deref(), Some("a state & more"), "{name} {value:?}");
     }
     for (name, value) in
-        [("scope", "notes:read"), ("code_challenge", &right), ("response_type", "code")]
+        [("scope", "items:read"), ("code_challenge", &right), ("response_type", "code")]
     {
         let twice = [valid_request(&client, LOOPBACK), pairs(&[(name, value)])].concat();
         assert_eq!(redirected_error(&world, &twice).await.0, "invalid_request", "{name}");
@@ -224,9 +224,9 @@ async fn variations_of_real_clients_are_accepted() {
     for (name, value) in [
         ("scope", None),
         ("scope", Some("  ")),
-        ("scope", Some("notes:read offline_access")),
-        ("scope", Some("notes:admin")),
-        ("scope", Some("openid profile email notes:read")),
+        ("scope", Some("items:read offline_access")),
+        ("scope", Some("items:admin")),
+        ("scope", Some("openid profile email items:read")),
         ("resource", None),
         ("resource", Some("HTTP://LOCALHOST:8080/mcp/")),
         ("resource", Some("http://localhost:8080/mcp?x=1")),
@@ -240,16 +240,16 @@ async fn variations_of_real_clients_are_accepted() {
 #[tokio::test]
 async fn the_registered_scope_is_a_default_and_not_a_limit() {
     let world = World::new().await;
-    let both = "notes:read notes:write";
+    let both = "items:read items:write";
     for (registered, asked, granted, optional) in [
-        ("notes:read", None, vec!["notes:read"], vec![]),
-        ("notes:read", Some("notes:read"), vec!["notes:read"], vec![]),
+        ("items:read", None, vec!["items:read"], vec![]),
+        ("items:read", Some("items:read"), vec!["items:read"], vec![]),
         // The user decides: the scope may be newer than the registration.
-        ("notes:read", Some(both), vec!["notes:read", "notes:write"], vec![]),
-        ("notes:read", Some("notes:write"), vec!["notes:write"], vec![]),
-        ("notes:write", None, vec!["notes:write"], vec![]),
+        ("items:read", Some(both), vec!["items:read", "items:write"], vec![]),
+        ("items:read", Some("items:write"), vec!["items:write"], vec![]),
+        ("items:write", None, vec!["items:write"], vec![]),
         // Unknown scopes only: treated as no scope.
-        ("openid", None, vec!["notes:read"], vec!["notes:write"]),
+        ("openid", None, vec!["items:read"], vec!["items:write"]),
     ] {
         let limited =
             serde_json::json!({"redirect_uris": ["http://localhost/cb"], "scope": registered});
@@ -267,7 +267,7 @@ async fn the_registered_scope_is_a_default_and_not_a_limit() {
 
 #[tokio::test]
 async fn the_operator_limits_the_scopes_of_a_preregistered_client() {
-    let clients = r#"[{"client_id": "ours", "client_name": "Ours", "scope": "notes:read",
+    let clients = r#"[{"client_id": "ours", "client_name": "Ours", "scope": "items:read",
         "redirect_uris": ["http://localhost/cb"]}]"#;
     let world = World::with(&[("OAUTH_CLIENTS", clients)]).await;
     let with_scope = |scope: &str| {
@@ -276,12 +276,12 @@ async fn the_operator_limits_the_scopes_of_a_preregistered_client() {
         pairs.push(("scope".to_owned(), scope.to_owned()));
         pairs
     };
-    let asked = with_scope("notes:read notes:write");
+    let asked = with_scope("items:read items:write");
     let begun = authorize::begin(world.app.oauth(), &asked, &request()).await.unwrap();
     let view = world.view(&begun).await;
     let granted: Vec<_> = view.permissions.iter().map(|permission| permission.scope).collect();
-    assert_eq!((granted, view.optional), (vec!["notes:read"], vec![]));
-    assert_eq!(redirected_error(&world, &with_scope("notes:write")).await.0, "invalid_scope");
+    assert_eq!((granted, view.optional), (vec!["items:read"], vec![]));
+    assert_eq!(redirected_error(&world, &with_scope("items:write")).await.0, "invalid_scope");
 }
 
 #[tokio::test]

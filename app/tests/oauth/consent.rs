@@ -29,20 +29,20 @@ async fn the_page_shows_the_client_and_the_scopes() {
     assert!(view.sign_in.unwrap().contains("you sign in with GitHub"));
     let writes: Vec<_> =
         view.permissions.iter().map(|permission| (permission.scope, permission.writes)).collect();
-    assert_eq!(writes, [("notes:read", false), ("notes:write", true)]);
+    assert_eq!(writes, [("items:read", false), ("items:write", true)]);
 }
 
 #[tokio::test]
 async fn the_user_chooses_the_scopes_if_the_client_requests_none() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
-    let write = Scopes::named(notes::scopes::WRITE);
+    let write = Scopes::named(tests::fixtures::items::WRITE);
     for (asked, added, granted) in [
-        (None, Scopes::default(), notes::product().scopes().default_request()),
-        (None, write.clone(), notes::product().scopes().all()),
-        (Some("openid offline_access"), write.clone(), notes::product().scopes().all()),
+        (None, Scopes::default(), tests::fixtures::product().scopes().default_request()),
+        (None, write.clone(), tests::fixtures::product().scopes().all()),
+        (Some("openid offline_access"), write.clone(), tests::fixtures::product().scopes().all()),
         // A client that requests scopes cannot get others.
-        (Some("notes:read"), write, notes::product().scopes().default_request()),
+        (Some("items:read"), write, tests::fixtures::product().scopes().default_request()),
     ] {
         let mut request_of = valid_request(&client, "http://localhost/cb");
         request_of.retain(|(name, _)| name != "scope");
@@ -52,8 +52,9 @@ async fn the_user_chooses_the_scopes_if_the_client_requests_none() {
         let scopes = |permissions: &[consent::Permission]| -> Vec<_> {
             permissions.iter().map(|permission| permission.scope).collect()
         };
-        let offered = if asked == Some("notes:read") { vec![] } else { vec![notes::scopes::WRITE] };
-        assert_eq!(scopes(&view.permissions), [notes::scopes::READ], "{asked:?}");
+        let offered =
+            if asked == Some("items:read") { vec![] } else { vec![tests::fixtures::items::WRITE] };
+        assert_eq!(scopes(&view.permissions), [tests::fixtures::items::READ], "{asked:?}");
         assert_eq!(scopes(&view.optional), offered, "{asked:?}");
 
         let Next::ToSignIn(StartedLogin { state, nonce, .. }) =

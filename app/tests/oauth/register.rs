@@ -39,7 +39,7 @@ async fn the_response_contains_the_registered_metadata() {
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "none",
-            "scope": "notes:read notes:write",
+            "scope": "items:read items:write",
         })
     );
     let client = client::find(world.app.oauth(), id).await.unwrap();
@@ -53,11 +53,11 @@ async fn the_response_contains_the_registered_metadata() {
 async fn the_response_contains_only_known_scopes() {
     let world = World::new().await;
     for (scope, registered) in [
-        (json!("notes:read"), "notes:read"),
-        (json!("openid notes:write email"), "notes:write"),
-        (json!("openid"), "notes:read notes:write"),
-        (json!(""), "notes:read notes:write"),
-        (json!(null), "notes:read notes:write"),
+        (json!("items:read"), "items:read"),
+        (json!("openid items:write email"), "items:write"),
+        (json!("openid"), "items:read items:write"),
+        (json!(""), "items:read items:write"),
+        (json!(null), "items:read items:write"),
     ] {
         let metadata = json!({"redirect_uris": ["http://localhost/cb"], "scope": scope});
         let answer = register(&world, &metadata).await.unwrap();

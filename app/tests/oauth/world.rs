@@ -137,14 +137,15 @@ impl World {
                 all.insert(name, (*value).to_owned());
             }
         }
-        let config = Config::read(&notes::product(), |name| all.get(name).cloned()).unwrap();
+        let config =
+            Config::read(&tests::fixtures::product(), |name| all.get(name).cloned()).unwrap();
         let clock = Arc::new(MockClock::at(start_time()));
         let mut dependencies = Dependencies::in_process(Arc::clone(&clock) as _, Arc::new(NoBus));
         dependencies.resolver = Arc::clone(&resolver) as _;
         dependencies.roots = Some(roots.into());
         let app = App::connect_with(&config, dependencies.clone()).await.unwrap();
         let schema = app.db().schema_connection().await.unwrap();
-        notes::product().schema().migrate(&schema).await.unwrap();
+        tests::fixtures::product().schema().migrate(&schema).await.unwrap();
         Self {
             app,
             clock,
@@ -166,7 +167,7 @@ impl World {
     /// Connects another instance with some variables changed.
     pub(crate) async fn another_with(&self, variables: &[(&str, &str)]) -> App {
         let changed = |name: &str| variables.iter().find(|(other, _)| *other == name);
-        let config = Config::read(&notes::product(), |name| match changed(name) {
+        let config = Config::read(&tests::fixtures::product(), |name| match changed(name) {
             Some((_, value)) => Some((*value).to_owned()),
             None => self.variables.get(name).cloned(),
         });
@@ -270,7 +271,7 @@ pub(crate) fn valid_request(client: &str, redirect_uri: &str) -> Vec<(String, St
         ("redirect_uri", redirect_uri),
         ("code_challenge", &challenge()),
         ("code_challenge_method", "S256"),
-        ("scope", "notes:read notes:write"),
+        ("scope", "items:read items:write"),
         ("state", "a state & more"),
         ("resource", "http://localhost:8080/mcp"),
     ])

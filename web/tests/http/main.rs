@@ -7,9 +7,9 @@ mod sign_in;
 
 use std::time::{Duration, Instant};
 
-use notes::scopes::{READ as NOTES_READ, WRITE as NOTES_WRITE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use tests::fixtures::items::{READ, WRITE};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use crate::server::Server;
@@ -50,7 +50,7 @@ async fn an_unknown_path_shows_browsers_a_page() {
 #[tokio::test]
 async fn every_error_has_its_status_and_says_what_to_do() {
     let server = Server::start().await;
-    let token = server.token(&[NOTES_READ]).await;
+    let token = server.token(&[READ]).await;
     let get = |path| server.request("GET", path);
     let mcp = || server.request("POST", "/mcp").body("{}");
     let authorized = || mcp().bearer_auth(&token);
@@ -95,7 +95,7 @@ async fn an_invalid_token_gets_a_challenge() {
 
     let missing = challenge(server.request("POST", "/mcp")).await;
     let expected =
-        format!(r#"Bearer resource_metadata="{metadata}", scope="notes:read notes:write""#);
+        format!(r#"Bearer resource_metadata="{metadata}", scope="items:read items:write""#);
     assert_eq!(missing, expected);
     let bad = challenge(server.request("POST", "/mcp").bearer_auth("bad")).await;
     assert!(bad.starts_with(r#"Bearer error="invalid_token", error_description=""#), "{bad}");
@@ -112,15 +112,15 @@ async fn an_insufficient_scope_challenge_names_the_granted_scopes_too() {
     let server = Server::start().await;
     let arguments = serde_json::json!({"title": "t", "body": "b"});
 
-    let token = server.token(&[NOTES_READ]).await;
-    let refused = server.call(&token, "notes_create", &arguments).send().await.unwrap();
+    let token = server.token(&[READ]).await;
+    let refused = server.call(&token, "items_create", &arguments).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
-    let start = r#"Bearer error="insufficient_scope", scope="notes:read notes:write", "#;
+    let start = r#"Bearer error="insufficient_scope", scope="items:read items:write", "#;
     assert!(challenge.starts_with(start), "{challenge}");
 
-    let token = server.token(&[NOTES_READ, NOTES_WRITE]).await;
-    let done = server.call(&token, "notes_create", &arguments).send().await.unwrap();
+    let token = server.token(&[READ, WRITE]).await;
+    let done = server.call(&token, "items_create", &arguments).send().await.unwrap();
     assert_eq!(done.status(), StatusCode::OK);
     assert_eq!(done.headers()["cache-control"], "no-store");
     let answer: Value = done.json().await.unwrap();
@@ -225,7 +225,7 @@ async fn the_openapi_document_is_as_reviewed_and_lists_every_path_except_pages()
 #[tokio::test]
 async fn only_the_public_keys_are_published() {
     let server = Server::start().await;
-    server.token(&[NOTES_READ]).await;
+    server.token(&[READ]).await;
     let answer = server.request("GET", "/.well-known/jwks.json").send().await.unwrap();
     assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
     let set: Value = answer.json().await.unwrap();
@@ -294,7 +294,7 @@ async fn an_instance_shuts_down_in_time_whatever_its_clients_do() {
     // One client never finishes its request, one sends nothing, and one never reads its response.
     let _half = server.raw("POST /mcp HTTP/1.1\r\nHost: 127.0.0.1").await;
     let _idle = server.raw("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    let token = server.token(&[NOTES_READ]).await;
+    let token = server.token(&[READ]).await;
     let body = format!(
         "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {token}\r\n\
          Content-Length: 100\r\n\r\n",
@@ -314,7 +314,7 @@ async fn an_instance_shuts_down_in_time_whatever_its_clients_do() {
 #[tokio::test]
 async fn two_instances_run_in_one_process_and_stop_separately() {
     let (first, second) = tokio::join!(Server::start(), Server::start());
-    let token = first.token(&[NOTES_READ]).await;
+    let token = first.token(&[READ]).await;
     // A token is valid for one server only.
     let refused = second.request("POST", "/mcp").bearer_auth(&token).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);

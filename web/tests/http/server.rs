@@ -33,7 +33,7 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
         let data = TempDir::new().unwrap();
-        let config = Config::read(&notes::product(), |name| match name {
+        let config = Config::read(&tests::fixtures::product(), |name| match name {
             "PUBLIC_URL" => Some(url.clone()),
             "DATA_DIR" => Some(data.path().to_str().unwrap().to_owned()),
             "ALLOWED_ORIGINS" => Some("https://app.example".to_owned()),
@@ -45,7 +45,7 @@ impl Server {
         let app = App::connect(&config, Arc::new(SystemClock), stores.bus.clone()).await;
         let app = app.unwrap();
         let schema = app.db().schema_connection().await.unwrap();
-        notes::product().schema().migrate(&schema).await.unwrap();
+        tests::fixtures::product().schema().migrate(&schema).await.unwrap();
         let catalog = app.catalog();
         let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
         let shutdown = CancellationToken::new();

@@ -102,7 +102,7 @@ fn authorize(server: &Server, client: &str) -> String {
         ("response_type", "code"),
         ("client_id", client),
         ("redirect_uri", REDIRECT_URI),
-        ("scope", "notes:read notes:write"),
+        ("scope", "items:read items:write"),
         ("state", "a state"),
         ("code_challenge", CHALLENGE),
         ("code_challenge_method", "S256"),
@@ -195,12 +195,12 @@ async fn a_client_that_knows_only_the_url_authorizes_refreshes_and_revokes() {
     let (status, tokens) = token(&server, &exchange).await;
     assert_eq!(status, StatusCode::OK, "{tokens}");
     assert_eq!(tokens["token_type"], "Bearer");
-    assert_eq!(tokens["scope"], "notes:read notes:write");
+    assert_eq!(tokens["scope"], "items:read items:write");
     let access = tokens["access_token"].as_str().unwrap();
 
     // Tokens → tools.
     let arguments = json!({"title": "t", "body": "b"});
-    let created = server.call(access, "notes_create", &arguments);
+    let created = server.call(access, "items_create", &arguments);
     assert_eq!(created.send().await.unwrap().status(), StatusCode::OK);
 
     // A code cannot be redeemed twice.
@@ -215,7 +215,7 @@ async fn a_client_that_knows_only_the_url_authorizes_refreshes_and_revokes() {
     assert_eq!(status, StatusCode::OK, "{renewed}");
     assert_ne!(renewed["refresh_token"], tokens["refresh_token"]);
     let access = renewed["access_token"].as_str().unwrap();
-    let search = || server.call(access, "notes_list", &json!({}));
+    let search = || server.call(access, "items_list", &json!({}));
     assert_eq!(search().send().await.unwrap().status(), StatusCode::OK);
 
     // Revocation ends both.
@@ -348,7 +348,7 @@ async fn the_account_page_disconnects_apps_and_deletes_the_account() {
     let action = |action| [("csrf", &*csrf), ("grant", &*grant), ("action", action)];
     let forged = [("csrf", "x"), ("grant", &*grant), ("action", "disconnect")];
     assert_eq!(browser.post("/account", &forged).await.status(), StatusCode::FORBIDDEN);
-    let list = || server.call(access, "notes_list", &json!({}));
+    let list = || server.call(access, "items_list", &json!({}));
     assert_eq!(list().send().await.unwrap().status(), StatusCode::OK);
     let done = browser.post("/account", &action("disconnect")).await;
     let page = browser.get(&location(&done)).await.text().await.unwrap();

@@ -18,7 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use platform::clock::Clock;
+use platform::{clock::Clock, metrics::RATE_LIMIT_DECISIONS};
 
 /// A limit: the number of requests within a window, per key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,9 +164,17 @@ impl Verdict {
 /// A rate limiter. Cheap to call: at most one operation of a store.
 #[async_trait]
 pub trait Limiter: Send + Sync + fmt::Debug {
-    /// Takes `count` from the key's quota, if that much is left. A `count` above the limit is
-    /// treated as the limit, so that waiting always helps.
-    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict;
+    /// Implements [`Self::take`], without the metric.
+    async fn decide(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict;
+
+    /// Takes `count` from the key's quota, if that much is left, and counts the decision in a
+    /// metric. A `count` above the limit is treated as the limit, so that waiting always helps.
+    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
+        let verdict = self.decide(bucket, key, count).await;
+        let word = if verdict.is_allowed() { "allowed" } else { "refused" };
+        RATE_LIMIT_DECISIONS.increment([bucket.name, word]);
+        verdict
+    }
 
     /// Takes one from the key's quota, if any is left.
     async fn check(&self, bucket: &Bucket, key: &str) -> Verdict {
@@ -253,7 +261,7 @@ fn step(
 
 #[async_trait]
 impl Limiter for InProcess {
-    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
+    async fn decide(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
         self.judge(bucket, key, count)
     }
 }

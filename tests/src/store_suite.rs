@@ -140,6 +140,7 @@ async fn sessions_live_and_end<P: Future<Output = ()>>(
         None,
         "an idle session expires"
     );
+    assert_eq!(sessions.delete(&UserId::new("test:bob"), &idle).await.expect("delete"), None);
     let deleted = sessions.delete(&ada(), &kept).await.expect("delete");
     assert_eq!(deleted, Some(DeletedSession { began: session("test:ada").began }));
     assert_eq!(
@@ -486,6 +487,7 @@ async fn a_session_belongs_to_its_user(stores: &Stores) {
     let (sessions, id, bob) = (&stores.sessions, SessionId::random(), UserId::new("test:bob"));
     sessions.create(&id, &session("test:ada")).await.expect("create");
     assert_eq!(sessions.load(&bob, &id).await.expect("load"), None);
+    assert_eq!(sessions.delete(&bob, &id).await.expect("delete"), None);
     assert!(sessions.load(&ada(), &id).await.expect("load").is_some());
 }
 

@@ -1,18 +1,17 @@
 //! The metrics of this service, in addition to [`platform::metrics`]: values that are sampled at
-//! each scrape, and decorators that measure the stores.
+//! each scrape.
 
-mod observed;
 mod sample;
 mod sampler;
 
+use mcp::store::redis::RoundTrip;
 use oauth::{
     audit, limits,
     login::{SignInOutcome, github::CALLBACK_PATH, policy::DenialReason},
 };
 pub use platform::metrics::*;
 
-pub(crate) use self::observed::limiter;
-pub use self::{observed::stores, sample::render, sampler::Sampler};
+pub use self::{sample::render, sampler::Sampler};
 
 /// Starts recording metrics in this process. Further calls have no effect.
 pub fn start() {
@@ -20,6 +19,12 @@ pub fn start() {
         platform::metrics::start();
         zero();
     }
+}
+
+/// Records the duration of a round trip to Redis, as the observer of a connection.
+pub fn record_round_trip(round_trip: &RoundTrip) {
+    let outcome = if round_trip.succeeded { "ok" } else { "error" };
+    REDIS_OPERATION_DURATION.observe([round_trip.operation, outcome], round_trip.duration);
 }
 
 /// Initializes counters with 0: Prometheus cannot see an increase of a counter whose first value is

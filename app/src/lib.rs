@@ -43,7 +43,11 @@ mod product;
 mod rate_limits;
 pub mod redis;
 
-pub use oauth::{Removed, scope::Scope};
+pub use oauth::{
+    Removed,
+    limits::{Bucket, Limiter, per_minute},
+    scope::Scope,
+};
 
 pub use self::{
     config::Reader,

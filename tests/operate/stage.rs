@@ -43,7 +43,7 @@ impl Stage {
         static COUNT: Once = Once::new();
         COUNT.call_once(|| {
             telemetry::init(LogFormat::Pretty, "error");
-            metrics::start();
+            metrics::start(&notes::product());
         });
         let github = GitHub::start().await;
         let url = redis::shared().await;

@@ -12,12 +12,13 @@ use oauth::{
 pub use platform::metrics::*;
 
 pub use self::{sample::render, sampler::Sampler};
+use crate::product::Product;
 
 /// Starts recording metrics in this process. Further calls have no effect.
-pub fn start() {
+pub fn start(product: &Product) {
     if !platform::metrics::started() {
         platform::metrics::start();
-        zero();
+        zero(product);
     }
 }
 
@@ -29,14 +30,14 @@ pub fn record_round_trip(round_trip: &RoundTrip) {
 
 /// Initializes counters with 0: Prometheus cannot see an increase of a counter whose first value is
 /// 1.
-fn zero() {
+fn zero(product: &Product) {
     for kind in audit::Kind::ALL {
         OAUTH_EVENTS.add([kind.as_str()], 0);
     }
     for why in DenialReason::ALL {
         OAUTH_GATE_REFUSALS.add([why.as_str()], 0);
     }
-    for bucket in limits::ALL {
+    for bucket in limits::ALL.iter().chain(product.rate_limits()) {
         for verdict in VERDICTS {
             RATE_LIMIT_DECISIONS.add([bucket.name, verdict], 0);
         }

@@ -39,13 +39,12 @@ impl Dependencies {
     ) -> Result<(mcp::Stores, Self), mcp::StoreError> {
         let Some(redis) = &config.redis else {
             let stores = mcp::Stores::in_memory(config.session_ttl);
-            let stores = metrics::stores(stores, Arc::clone(&clock), false);
             let dependencies = Self::in_process(clock, Arc::clone(&stores.bus));
             return Ok((stores, dependencies));
         };
-        let connection = Connection::new(redis.url.expose(), &redis.prefix)?;
+        let connection = Connection::new(redis.url.expose(), &redis.prefix)?
+            .with_observer(metrics::record_round_trip);
         let stores = mcp::Stores::in_redis(&connection, config.session_ttl)?;
-        let stores = metrics::stores(stores, Arc::clone(&clock), true);
         let dependencies = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
         Ok((stores, dependencies))
     }

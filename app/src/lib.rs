@@ -43,7 +43,11 @@ mod product;
 mod rate_limits;
 pub mod redis;
 
-pub use oauth::{Removed, scope::Scope};
+pub use oauth::{
+    Removed,
+    limits::{Bucket, Limiter, per_minute},
+    scope::Scope,
+};
 
 pub use self::{
     config::Reader,
@@ -93,11 +97,7 @@ impl App {
     }
 
     /// Connects like [`Self::connect`], with stores that several instances may share.
-    pub async fn connect_with(
-        config: &Config,
-        mut dependencies: Dependencies,
-    ) -> anyhow::Result<Self> {
-        dependencies.oauth.limiter = metrics::limiter(dependencies.oauth.limiter);
+    pub async fn connect_with(config: &Config, dependencies: Dependencies) -> anyhow::Result<Self> {
         let clock = Arc::clone(&dependencies.clock);
         let db = platform::db::connect(&config.database).await?;
         let fetcher = Arc::new(Fetcher::new(

@@ -40,15 +40,21 @@ struct Requests {
     followups: Bucket,
 }
 
+impl Requests {
+    fn per_minute(calls: u32) -> Self {
+        Self {
+            calls: per_minute("calls", calls),
+            light: per_minute("light", calls.saturating_mul(LIGHT_FACTOR).max(MIN_LIGHT)),
+            followups: per_minute("followups", calls.saturating_mul(LIGHT_FACTOR)),
+        }
+    }
+}
+
 impl UserRateLimiter {
     /// Returns the limits that `RATE_LIMIT_PER_MINUTE` configures.
     pub(crate) fn configured(app: &App) -> Self {
         let limit = app.config().http.rate_limit_per_minute;
-        let requests = (limit > 0).then(|| Requests {
-            calls: per_minute("calls", limit),
-            light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR).max(MIN_LIGHT)),
-            followups: per_minute("followups", limit.saturating_mul(LIGHT_FACTOR)),
-        });
+        let requests = (limit > 0).then(|| Requests::per_minute(limit));
         Self { app: app.clone(), requests }
     }
 
@@ -107,5 +113,18 @@ impl RateLimiter for UserRateLimiter {
             mcp::RateDecision::Refused(_) => next,
             mcp::RateDecision::Allowed(_) => verdict,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::product::USER_RATE_LIMITS;
+
+    #[test]
+    fn the_names_of_these_limits_are_reserved() {
+        let Requests { calls, light, followups } = Requests::per_minute(1);
+        let names = [calls, light, followups, STORAGE].map(|bucket| bucket.name);
+        assert_eq!(names, USER_RATE_LIMITS);
     }
 }

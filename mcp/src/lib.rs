@@ -170,10 +170,18 @@ pub mod trace;
 mod types;
 mod version;
 
-/// The target of `tracing` events for metrics, at level `debug`. Each has one of these fields, a
-/// number: `replayed` (events sent to a client that resumed a stream), `missed` and `lost` (events
-/// dropped from a stream before the client resumed, or while it was connected), `asked` and
-/// `answered` (questions to a modern client).
+/// The target of `tracing` events for metrics, at level `debug`. Each has one of these fields, an
+/// unsigned number:
+///
+/// | field | meaning |
+/// |---|---|
+/// | `sessions_created`, `sessions_deleted`, `sessions_evicted`, `sessions_unknown` | legacy sessions: created, deleted by the client, evicted, requested but unknown |
+/// | `session_seconds` | the lifetime of a session that its client deleted |
+/// | `appended`, `sent`, `replayed` | events of legacy streams: appended to a log, sent, sent to a client that resumed the stream |
+/// | `missed`, `lost` | events dropped from a log before the client resumed, or while it was connected |
+/// | `asked`, `answered`, `late`, `withdrawn` | questions to the client: asked, answered, answered too late; calls that were cancelled while they waited for an answer |
+/// | `cancelled` | legacy calls that the client cancelled |
+/// | `taken_over` | legacy calls that this instance took over from one that stopped responding |
 pub const COUNTED: &str = "mcp::counted";
 
 pub use call::Call;

@@ -13,8 +13,10 @@ use std::fmt;
 use http::HeaderMap;
 use opentelemetry::{
     Context,
+    propagation::{Extractor, TextMapPropagator as _},
     trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState},
 };
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::{Span, field::Empty, info_span};
@@ -37,13 +39,16 @@ const LENGTH: usize = 55;
 /// The maximum length of a `traceparent` of a later version.
 const MAX_LENGTH: usize = 128;
 
-/// A trace context: trace id, span id and flags.
+/// The positions of the dashes between the parts of a `traceparent`.
+const DASHES: [usize; 3] = [2, 35, 52];
+
+/// A valid trace context: trace id, span id and flags. `tracestate` is neither read nor sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceParent {
-    trace: u128,
-    span: u64,
-    flags: u8,
+    trace: TraceId,
+    span: SpanId,
+    flags: TraceFlags,
 }
 
 /// The error of a text that is not a `traceparent`.
@@ -51,33 +56,37 @@ pub struct TraceParent {
 #[error("not a valid traceparent")]
 pub struct Malformed;
 
+/// The headers that [`TraceContextPropagator`] reads: a `traceparent` alone.
+struct Carrier<'a>(&'a str);
+
+impl Extractor for Carrier<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == TRACEPARENT).then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
 impl TraceParent {
     /// Parses a `traceparent` (W3C Trace Context, section 3.2.2). Of a later version, only the
     /// fields of version 00 are read.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() < LENGTH || text.len() > MAX_LENGTH || !text.is_ascii() {
+        if !has_valid_layout(text) {
             return None;
         }
-        let (known, rest) = text.split_at(LENGTH);
-        let [version, trace, span, flags] = known.split('-').collect::<Vec<_>>()[..] else {
-            return None;
-        };
-        if [version.len(), trace.len(), span.len(), flags.len()] != [2, 32, 16, 2] {
-            return None;
-        }
-        let lower = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if ![version, trace, span, flags].into_iter().all(lower) {
-            return None;
-        }
-        let has_valid_end = match version {
-            "ff" => false,
-            "00" => rest.is_empty(),
-            _ => rest.is_empty() || rest.starts_with('-'),
-        };
-        let trace = u128::from_str_radix(trace, 16).ok()?;
-        let span = u64::from_str_radix(span, 16).ok()?;
-        let flags = u8::from_str_radix(flags, 16).ok()?;
-        (has_valid_end && trace != 0 && span != 0).then_some(Self { trace, span, flags })
+        let carrier = Carrier(text);
+        let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+        Self::new(context.span().span_context())
+    }
+
+    fn new(context: &SpanContext) -> Option<Self> {
+        context.is_valid().then(|| Self {
+            trace: context.trace_id(),
+            span: context.span_id(),
+            flags: context.trace_flags(),
+        })
     }
 
     /// Reads the `traceparent` header of a request. `None`: absent, malformed, or sent more than
@@ -108,13 +117,7 @@ impl TraceParent {
         if span.is_disabled() {
             return None;
         }
-        let context = span.context();
-        let context = context.span().span_context().clone();
-        context.is_valid().then(|| Self {
-            trace: u128::from_be_bytes(context.trace_id().to_bytes()),
-            span: u64::from_be_bytes(context.span_id().to_bytes()),
-            flags: context.trace_flags().to_u8(),
-        })
+        Self::new(span.context().span().span_context())
     }
 
     /// The trace context of the current span. `None`: it is not traced.
@@ -124,17 +127,11 @@ impl TraceParent {
 
     /// The trace id as 32 hexadecimal digits.
     pub fn trace_id(self) -> String {
-        format!("{:032x}", self.trace)
+        self.trace.to_string()
     }
 
     fn span_context(self) -> SpanContext {
-        SpanContext::new(
-            TraceId::from_bytes(self.trace.to_be_bytes()),
-            SpanId::from_bytes(self.span.to_be_bytes()),
-            TraceFlags::new(self.flags) & TraceFlags::SAMPLED,
-            true,
-            TraceState::NONE,
-        )
+        SpanContext::new(self.trace, self.span, self.flags, true, TraceState::NONE)
     }
 
     /// Makes a new span a child of this context.
@@ -150,9 +147,28 @@ impl TraceParent {
     }
 }
 
+/// Whether a text has the lengths and digits that the specification requires of each part, which
+/// [`TraceContextPropagator`] does not check: it also accepts shorter parts, signs, uppercase
+/// digits in the version, a final dash, and any length.
+fn has_valid_layout(text: &str) -> bool {
+    let Some((known, rest)) = text.as_bytes().split_at_checked(LENGTH) else {
+        return false;
+    };
+    let has_valid_end = match known {
+        [b'0', b'0', ..] => rest.is_empty(),
+        _ => rest.is_empty() || rest.starts_with(b"-"),
+    };
+    let is_valid = |(position, byte): (usize, &u8)| match byte {
+        b'-' => DASHES.contains(&position),
+        b'0'..=b'9' | b'a'..=b'f' => !DASHES.contains(&position),
+        _ => false,
+    };
+    text.len() <= MAX_LENGTH && has_valid_end && known.iter().enumerate().all(is_valid)
+}
+
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        write!(f, "00-{}-{}-{:02x}", self.trace, self.span, self.flags)
     }
 }
 

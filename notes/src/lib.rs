@@ -16,6 +16,7 @@ pub mod changes;
 pub mod entity;
 mod errors;
 pub mod exports;
+mod limits;
 mod migrations;
 mod note_id;
 mod progress;
@@ -73,6 +74,7 @@ pub fn product() -> Product {
         .migrations(migrations::all)
         .tables(TABLES)
         .schedules(SCHEDULES)
+        .rate_limits(limits::ALL)
         .variables(settings::VARIABLES)
         .build()
 }

@@ -2,10 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use app::{Platform, Reader, Removed, downloads::Downloads, model::Model};
+use app::{Limiter, Platform, Reader, Removed, downloads::Downloads, model::Model};
 use async_trait::async_trait;
 use mcp::{Bus, UserId};
-use oauth::limits::Limiter;
 use platform::{
     clock::Clock,
     db::{DATABASE, Database, Failure, Transaction},

@@ -1,4 +1,5 @@
-//! Rate limits: all buckets in one list, and the trait of the limiter.
+//! Rate limits: the buckets of the base in one list, and the trait of the limiter. A product declares
+//! its own buckets.
 //!
 //! The algorithm is GCRA: for each key, a bucket stores one time, up to which the key has used its
 //! quota, so a burst may be as large as the limit and the quota is restored evenly. An
@@ -18,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use platform::clock::Clock;
+use platform::{clock::Clock, metrics::RATE_LIMIT_DECISIONS};
 
 /// A limit: the number of requests within a window, per key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,17 +69,14 @@ pub const METADATA_KNOWN_HOST: Bucket = per_minute("metadata_known_host", 10);
 /// Fetches of metadata documents of known clients in total.
 pub const METADATA_KNOWN_ALL: Bucket = per_minute("metadata_known_all", 60);
 
-/// Imports of documents from a URL, per user.
-pub const IMPORT: Bucket = per_minute("import", 10);
-
 /// Requests with an invalid access token, per network.
 pub const UNAUTHORIZED: Bucket = per_minute("unauthorized", 60);
 
 /// Views of the HTTP API reference, a page of 3 MB, per network.
 pub const DOCS: Bucket = per_minute("docs", 30);
 
-/// All buckets.
-pub const ALL: [Bucket; 14] = [
+/// The buckets of the base, except those per user, whose limits are configured.
+pub const ALL: [Bucket; 13] = [
     DOCS,
     REGISTER,
     REGISTER_ALL,
@@ -91,7 +89,6 @@ pub const ALL: [Bucket; 14] = [
     METADATA_ALL,
     METADATA_KNOWN_HOST,
     METADATA_KNOWN_ALL,
-    IMPORT,
     UNAUTHORIZED,
 ];
 
@@ -128,7 +125,8 @@ fn whole_seconds(micros: u64) -> Duration {
     Duration::from_secs(micros.div_ceil(1_000_000))
 }
 
-/// Creates a bucket of `limit` requests per minute.
+/// Creates a bucket of `limit` requests per minute. The name must differ from those of all other
+/// buckets.
 pub const fn per_minute(name: &'static str, limit: u32) -> Bucket {
     Bucket { name, limit, window: Duration::from_mins(1) }
 }
@@ -164,9 +162,17 @@ impl Verdict {
 /// A rate limiter. Cheap to call: at most one operation of a store.
 #[async_trait]
 pub trait Limiter: Send + Sync + fmt::Debug {
-    /// Takes `count` from the key's quota, if that much is left. A `count` above the limit is
-    /// treated as the limit, so that waiting always helps.
-    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict;
+    /// Implements [`Self::take`], without the metric.
+    async fn decide(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict;
+
+    /// Takes `count` from the key's quota, if that much is left, and counts the decision in a
+    /// metric. A `count` above the limit is treated as the limit, so that waiting always helps.
+    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
+        let verdict = self.decide(bucket, key, count).await;
+        let word = if verdict.is_allowed() { "allowed" } else { "refused" };
+        RATE_LIMIT_DECISIONS.increment([bucket.name, word]);
+        verdict
+    }
 
     /// Takes one from the key's quota, if any is left.
     async fn check(&self, bucket: &Bucket, key: &str) -> Verdict {
@@ -253,7 +259,7 @@ fn step(
 
 #[async_trait]
 impl Limiter for InProcess {
-    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
+    async fn decide(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
         self.judge(bucket, key, count)
     }
 }

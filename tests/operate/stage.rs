@@ -1,4 +1,4 @@
-//! A cluster whose every metric has something to count.
+//! A cluster on which every metric is recorded at least once.
 
 use std::sync::Once;
 
@@ -18,7 +18,7 @@ use tests::{
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Tests that count take turns.
+/// Held by a test while it reads metrics, which are global to the process.
 pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Two instances and a worker on Postgres with Redis and GitHub, and a private port for metrics of each.
@@ -43,7 +43,7 @@ impl Stage {
         static COUNT: Once = Once::new();
         COUNT.call_once(|| {
             telemetry::init(LogFormat::Pretty, "error");
-            metrics::start();
+            metrics::start(&notes::product());
         });
         let github = GitHub::start().await;
         let url = redis::shared().await;
@@ -74,14 +74,14 @@ impl Stage {
         Self { cluster, metrics: addresses, ports, github, _end: end }
     }
 
-    /// What Prometheus would get.
+    /// The response to a scrape.
     pub(crate) async fn scrape(&self) -> String {
         let page = self.metrics[0].get("/metrics").await;
         assert_eq!(page.status, 200, "{}", page.text());
         page.text()
     }
 
-    /// Does everything once that something counts.
+    /// Does everything once that a metric records.
     pub(crate) async fn play(&self) {
         self.call().await;
         self.run_jobs().await;
@@ -152,11 +152,11 @@ impl Stage {
         let tokens: Value = app.connect(&Browser::new(&self.cluster)).await;
         let refresh = tokens["refresh_token"].as_str().unwrap();
         assert_eq!(app.refresh(web, refresh).await.status, 200);
-        assert_eq!(app.refresh(web, "nothing of ours").await.status, 400);
+        assert_eq!(app.refresh(web, "not-a-refresh-token").await.status, 400);
         assert_eq!(app.revoke(web, refresh).await.status, 200);
     }
 
-    /// A request that fails, through no fault of its client.
+    /// A request that fails because of the server.
     pub(crate) async fn fail(&self) {
         let db = self.cluster.app().db();
         let rename = async |from: &str, to: &str| {
@@ -170,7 +170,7 @@ impl Stage {
         assert!(page.status.is_server_error(), "{}", page.text());
     }
 
-    /// A client that goes away while its answer streams.
+    /// A client that disconnects while its response is streamed.
     async fn break_off(&self) {
         let token = self.cluster.token("bea").await;
         let modern = self.cluster.web(0).modern(&token);

@@ -381,7 +381,7 @@ impl Drop for Cluster {
 /// The stores and dependencies that the instances of a cluster share besides the database.
 enum Shared {
     /// The same objects in memory.
-    Memory(Stores, Dependencies, Arc<dyn Clock>),
+    Memory(Stores, Dependencies),
     /// A Redis server, to which every instance has its own connections.
     Redis { url: String, prefix: String, session_ttl: Duration, clock: Arc<dyn Clock> },
 }
@@ -401,20 +401,17 @@ impl Shared {
             return Self::Redis { url, prefix: redis::fresh_prefix(), session_ttl, clock };
         }
         let stores = Stores::in_memory(session_ttl);
-        let given = Dependencies::in_process(Arc::clone(&clock), stores.bus.clone());
-        Self::Memory(stores, given, clock)
+        let given = Dependencies::in_process(clock, stores.bus.clone());
+        Self::Memory(stores, given)
     }
 
     fn for_one_instance(&self) -> (Stores, Dependencies) {
         match self {
-            Self::Memory(stores, given, clock) => {
-                let stores = metrics::stores(stores.clone(), Arc::clone(clock), false);
-                (stores, given.clone())
-            }
+            Self::Memory(stores, given) => (stores.clone(), given.clone()),
             Self::Redis { url, prefix, session_ttl, clock } => {
                 let connection = Connection::new(url, prefix).expect("the URL is good");
+                let connection = connection.with_observer(metrics::record_round_trip);
                 let stores = Stores::in_redis(&connection, *session_ttl).expect("the URL is good");
-                let stores = metrics::stores(stores, Arc::clone(clock), true);
                 let bus = Arc::clone(&stores.bus);
                 let given = Dependencies::in_redis(Arc::clone(clock), bus, &connection);
                 (stores, given)

@@ -140,6 +140,7 @@ async fn sessions_live_and_end<P: Future<Output = ()>>(
         None,
         "an idle session expires"
     );
+    assert_eq!(sessions.delete(&UserId::new("test:bob"), &idle).await.expect("delete"), None);
     let deleted = sessions.delete(&ada(), &kept).await.expect("delete");
     assert_eq!(deleted, Some(DeletedSession { began: session("test:ada").began }));
     assert_eq!(
@@ -197,8 +198,8 @@ async fn a_question_is_answered_once(stores: &Stores) {
     assert!(second.term > first.term, "it is another run");
     assert!(!stores.log.write(&first, 1, "late").await.expect("write"), "the first one is over");
     assert!(stores.log.write(second, 1, "a").await.expect("write"));
-    let told = (vec!["asked q1".into(), "a".into()], false);
-    assert_eq!(texts(stores, &first.key, 0, 10).await, told);
+    let expected = (vec!["asked q1".into(), "a".into()], false);
+    assert_eq!(texts(stores, &first.key, 0, 10).await, expected);
 }
 
 async fn the_last_of_many_answers_completes_the_call(stores: &Stores) {
@@ -375,7 +376,7 @@ async fn a_job_may_write_from_anywhere<P: Future<Output = ()>>(
 /// How long the first writer of a stream still has.
 async fn left(stores: &Stores, key: &StreamKey) -> Duration {
     let page = stores.log.read(key, 0, 10).await.expect("read").expect("there");
-    page.lapses.expect("somebody writes")
+    page.lapses.expect("a request is open")
 }
 
 async fn a_lost_call_is_taken_over_by_one<P: Future<Output = ()>>(
@@ -486,6 +487,7 @@ async fn a_session_belongs_to_its_user(stores: &Stores) {
     let (sessions, id, bob) = (&stores.sessions, SessionId::random(), UserId::new("test:bob"));
     sessions.create(&id, &session("test:ada")).await.expect("create");
     assert_eq!(sessions.load(&bob, &id).await.expect("load"), None);
+    assert_eq!(sessions.delete(&bob, &id).await.expect("delete"), None);
     assert!(sessions.load(&ada(), &id).await.expect("load").is_some());
 }
 
@@ -514,7 +516,10 @@ async fn the_longest_idle_session_makes_room<P: Future<Output = ()>>(
     let idle: BTreeSet<_> = theirs[1..6].iter().map(|id| id.as_str().to_owned()).collect();
     assert_eq!(evicted, idle, "each of the longest idle ones goes once, and no used one");
     let bobs = UserId::new("test:bob");
-    assert!(sessions.load(&bobs, &other).await.expect("load").is_some(), "one person's only");
+    assert!(
+        sessions.load(&bobs, &other).await.expect("load").is_some(),
+        "sessions of other users remain"
+    );
 
     assert!(sessions.delete(&ada(), &theirs[9]).await.expect("delete").is_some());
     let evicted = sessions.create(&SessionId::random(), &fifth).await.expect("create");

@@ -141,7 +141,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 }
 
 async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
-    metrics::start();
+    metrics::start(&config.product);
     tokio::spawn(metrics::run_upkeep_loop());
     let Some(connected) = shutdown.run_until_cancelled(connect(config)).await else {
         return Ok(());

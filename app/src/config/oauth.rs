@@ -60,7 +60,10 @@ impl OAuthConfig {
         public_url: &PublicUrl,
         product: &Product,
     ) -> Self {
-        let github = reader.github(mode);
+        let github = reader.github();
+        if mode == Mode::Deployed {
+            reader.require_identity_provider();
+        }
         let access_policy = access_policy(reader);
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();

@@ -20,6 +20,9 @@ use super::{
     },
 };
 
+/// The variables that configure each identity provider; any one provider suffices.
+const IDENTITY_PROVIDERS: &[&[Variable]] = &[&[GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET]];
+
 /// Reads variables and collects the problems with them.
 pub struct Reader<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
@@ -113,7 +116,7 @@ impl<'a> Reader<'a> {
         self.problems.push(format!("{} is missing: {why}", variable.name));
     }
 
-    pub(super) fn github(&mut self, mode: Mode) -> Option<GitHubSettings> {
+    pub(super) fn github(&mut self) -> Option<GitHubSettings> {
         let client_id = self.text(GITHUB_CLIENT_ID);
         let client_secret = self.text(GITHUB_CLIENT_SECRET);
         let url = self.parse(GITHUB_URL, base_url);
@@ -122,17 +125,11 @@ impl<'a> Reader<'a> {
         if url.is_some() && self.text(GITHUB_API_URL).is_none() {
             self.missing(GITHUB_API_URL, "it must be set when GITHUB_URL is");
         }
-        if mode == Mode::Deployed || client_id.is_some() || client_secret.is_some() {
-            let why = match mode {
-                Mode::Embedded => "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET must be set together",
-                Mode::Deployed => "it must be set when PUBLIC_URL is not a loopback address",
-            };
-            if client_id.is_none() {
-                self.missing(GITHUB_CLIENT_ID, why);
-            }
-            if client_secret.is_none() {
-                self.missing(GITHUB_CLIENT_SECRET, why);
-            }
+        if client_id.is_none() && client_secret.is_some() {
+            self.missing(GITHUB_CLIENT_ID, "it must be set when GITHUB_CLIENT_SECRET is");
+        }
+        if client_secret.is_none() && client_id.is_some() {
+            self.missing(GITHUB_CLIENT_SECRET, "it must be set when GITHUB_CLIENT_ID is");
         }
         Some(GitHubSettings {
             client_id: client_id?,
@@ -140,6 +137,24 @@ impl<'a> Reader<'a> {
             url: url.unwrap_or_else(|| GITHUB_URL.default.into()),
             api_url: api_url.unwrap_or_else(|| GITHUB_API_URL.default.into()),
         })
+    }
+
+    /// Adds a problem if no identity provider is configured, which a deployed program needs. One
+    /// that is configured in part has a problem already.
+    pub(super) fn require_identity_provider(&mut self) {
+        let is_set = |variable: &Variable| self.text(*variable).is_some();
+        if IDENTITY_PROVIDERS.iter().any(|variables| variables.iter().any(is_set)) {
+            return;
+        }
+        let names = |variables: &&[Variable]| {
+            variables.iter().map(|variable| variable.name).collect::<Vec<_>>().join(" and ")
+        };
+        let alternatives: Vec<_> = IDENTITY_PROVIDERS.iter().map(names).collect();
+        self.problems.push(format!(
+            "{} must be set when PUBLIC_URL is not a loopback address: users sign in at an \
+             identity provider",
+            alternatives.join(", or ")
+        ));
     }
 
     /// Reads the proxies. The names of their variables are also accepted in lower case, as by other

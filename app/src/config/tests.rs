@@ -96,16 +96,15 @@ fn a_deployed_program_requires_what_instances_share() {
     let public =
         [("PUBLIC_URL", "https://notes.example.com"), ("DATA_DIR", data.to_str().unwrap())];
     let lines = read(&public).unwrap_err().0;
-    let missing = [
-        "DATABASE_URL",
-        "REDIS_URL",
-        "GITHUB_CLIENT_ID",
-        "GITHUB_CLIENT_SECRET",
-        "JWT_SIGNING_SECRET",
+    let problems = [
+        "DATABASE_URL is missing: ",
+        "REDIS_URL is missing: ",
+        "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET must be set ",
+        "JWT_SIGNING_SECRET is missing: ",
     ];
-    assert_eq!(lines.len(), missing.len(), "{lines:?}");
-    for (line, variable) in lines.iter().zip(missing) {
-        assert!(line.starts_with(&format!("{variable} is missing: ")), "{line}");
+    assert_eq!(lines.len(), problems.len(), "{lines:?}");
+    for (line, problem) in lines.iter().zip(problems) {
+        assert!(line.starts_with(problem), "{line}");
     }
     assert!(!data.exists(), "an invalid configuration creates no files");
 
@@ -123,6 +122,25 @@ fn a_deployed_program_requires_what_instances_share() {
     assert_eq!(config.logging.format, LogFormat::Json);
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
+}
+
+#[test]
+fn an_identity_provider_that_is_configured_in_part_is_one_problem() {
+    for (set, missing) in [
+        ("GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET is missing: "),
+        ("GITHUB_CLIENT_SECRET", "GITHUB_CLIENT_ID is missing: "),
+    ] {
+        let ConfigErrors(lines) = read(&[
+            ("PUBLIC_URL", "https://notes.example.com"),
+            ("DATABASE_URL", "postgresql://db/notes"),
+            ("REDIS_URL", "rediss://redis"),
+            ("JWT_SIGNING_SECRET", SECRET),
+            (set, "x"),
+        ])
+        .unwrap_err();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with(missing), "{lines:?}");
+    }
 }
 
 #[test]

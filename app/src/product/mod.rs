@@ -38,7 +38,10 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use mcp::{AnyPrompt, AnyResource, AnyTool, Catalog, RunMode, ServerInfo};
 use migration::{MigrationTrait, Schema};
-use oauth::scope::{Scope, ScopeList};
+use oauth::{
+    limits::{self, Bucket},
+    scope::{Scope, ScopeList},
+};
 use platform::public_url::PublicUrl;
 
 pub use self::{
@@ -47,6 +50,9 @@ pub use self::{
     state::{AnySettings, AnyState, Platform, State},
 };
 use crate::config::{Reader, Variable};
+
+/// The names of the rate limits of each user at `/mcp`.
+pub(crate) const USER_RATE_LIMITS: [&str; 4] = ["calls", "light", "followups", "kept"];
 
 /// A product. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +68,7 @@ struct Inner {
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
     schedules: Vec<Schedule<BoundStep>>,
+    rate_limits: &'static [Bucket],
     job_tools: BTreeSet<&'static str>,
     settings: fn(&mut Reader<'_>) -> AnySettings,
     state: fn(Platform, &AnySettings) -> AnyState,
@@ -84,6 +91,7 @@ impl Product {
             tables: &[],
             migrations: Vec::new,
             schedules: &[],
+            rate_limits: &[],
             tools: &[],
             resources: &[],
             prompts: &[],
@@ -122,6 +130,11 @@ impl Product {
         &self.0.schedules
     }
 
+    /// The rate limits of the product, besides those of the base.
+    pub fn rate_limits(&self) -> &'static [Bucket] {
+        self.0.rate_limits
+    }
+
     /// The names of the tools that run as jobs.
     pub(crate) fn job_tools(&self) -> BTreeSet<&'static str> {
         self.0.job_tools.clone()
@@ -150,6 +163,7 @@ pub struct Builder<S: State> {
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
     schedules: &'static [Schedule<ProductStep<S>>],
+    rate_limits: &'static [Bucket],
     tools: &'static [&'static dyn AnyTool<S>],
     resources: &'static [&'static dyn AnyResource<S>],
     prompts: &'static [&'static dyn AnyPrompt<S>],
@@ -206,6 +220,12 @@ impl<S: State> Builder<S> {
         Self { schedules, ..self }
     }
 
+    /// The rate limits that the product checks with [`Platform::limiter`], so that their metrics
+    /// start at 0.
+    pub fn rate_limits(self, rate_limits: &'static [Bucket]) -> Self {
+        Self { rate_limits, ..self }
+    }
+
     /// Accepts `<prefix>.<rest>` as an alias of the tool `<prefix>_<rest>`, because some models
     /// write names this way.
     pub fn dotted_aliases(self) -> Self {
@@ -220,7 +240,8 @@ impl<S: State> Builder<S> {
     /// Completes the product.
     ///
     /// # Panics
-    /// If a tool, resource or prompt requires a scope that the product does not offer.
+    /// If a tool, resource or prompt requires a scope that the product does not offer, or if two rate
+    /// limits of product and base have the same name, because they would share their counts.
     pub fn build(self) -> Product {
         let Self { tools, resources, prompts, job_tools: job_scope, dotted_aliases, .. } = self;
         let entries: Vec<_> = tools.iter().map(|tool| tool.entry()).collect();
@@ -231,6 +252,11 @@ impl<S: State> Builder<S> {
         for name in scopes {
             let is_known = name.is_empty() || self.scopes.get(name).is_some();
             assert!(is_known, "the product offers no scope `{name}`");
+        }
+        let mut limits: BTreeSet<&str> = limits::ALL.iter().map(|bucket| bucket.name).collect();
+        limits.extend(USER_RATE_LIMITS);
+        for Bucket { name, .. } in self.rate_limits {
+            assert!(limits.insert(name), "there is another rate limit with the name `{name}`");
         }
         let job_tools = entries.iter().filter(|entry| matches!(entry.run, RunMode::Job { .. }));
         Product(Arc::new(Inner {
@@ -244,6 +270,7 @@ impl<S: State> Builder<S> {
                 .iter()
                 .map(|schedule| schedule.with_step(BoundStep::new(schedule.step)))
                 .collect(),
+            rate_limits: self.rate_limits,
             job_tools: job_tools.map(|entry| entry.definition.name).collect(),
             settings: |reader| AnySettings(Arc::new(S::settings(reader))),
             state: |platform, AnySettings(settings)| {

@@ -34,6 +34,11 @@ pub use self::{
 };
 pub use crate::id::{SessionId, StreamId};
 
+/// Reports events that were appended to a stream log; see [`crate::COUNTED`].
+fn count_appended(appended: usize) {
+    tracing::debug!(target: crate::COUNTED, appended, "Appended events to a stream");
+}
+
 /// The stores that an engine uses. Cheap to clone.
 #[derive(Clone)]
 pub struct Stores {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use app::downloads::{Download, DownloadError};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mcp::{Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError};
-use oauth::limits;
 use platform::{
     counted,
     db::{self, Failure},
@@ -23,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     State,
     errors::job_error,
-    exports,
+    exports, limits,
     progress::to_f64,
     scopes,
     store::{

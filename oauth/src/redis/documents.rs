@@ -32,8 +32,12 @@ impl SharedDocuments {
         format!("{}cimd:{hash}", self.connection.prefix())
     }
 
-    async fn run<T: FromRedisValue>(&self, command: &Pipeline) -> Option<T> {
-        match self.connection.pipeline(command).await {
+    async fn run<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &Pipeline,
+    ) -> Option<T> {
+        match self.connection.pipeline(operation, command).await {
             Ok((found,)) => found,
             Err(error) => {
                 tracing::warn!(
@@ -49,7 +53,7 @@ impl SharedDocuments {
 #[async_trait]
 impl Documents for SharedDocuments {
     async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let found: Vec<u8> = self.run(redis::pipe().get(self.key(key))).await?;
+        let found: Vec<u8> = self.run("document_get", redis::pipe().get(self.key(key))).await?;
         unwrap(&found, self.clock.now())
     }
 
@@ -57,7 +61,7 @@ impl Documents for SharedDocuments {
         let value = wrap(&value, self.clock.now() + ttl);
         let mut set = redis::pipe();
         set.cmd("SET").arg(self.key(key)).arg(value).arg("PX").arg(millis(ttl));
-        self.run::<()>(&set).await;
+        self.run::<()>("document_put", &set).await;
     }
 }
 

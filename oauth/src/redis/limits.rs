@@ -78,7 +78,7 @@ impl Limits {
             .arg(self.clock.now().timestamp_micros())
             .arg(taken)
             .arg(bucket.micros());
-        self.connection.script(&take).await
+        self.connection.script("rate_limit_take", &take).await
     }
 
     fn may_try(&self) -> bool {
@@ -115,10 +115,10 @@ impl Limits {
 
 #[async_trait]
 impl Limiter for Limits {
-    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
+    async fn decide(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
         match self.ahead(bucket, key, count).await {
             Some(ahead) => bucket.judge(ahead),
-            None => self.local.take(bucket, key, count).await,
+            None => self.local.decide(bucket, key, count).await,
         }
     }
 }

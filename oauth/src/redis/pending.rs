@@ -26,8 +26,12 @@ impl Pending {
         format!("{}{}", self.connection.prefix(), key.as_str())
     }
 
-    async fn read(&self, command: &Pipeline) -> Result<Option<Vec<u8>>, StoreUnavailable> {
-        let (found,): (Option<Vec<u8>>,) = self.connection.pipeline(command).await?;
+    async fn read(
+        &self,
+        operation: &'static str,
+        command: &Pipeline,
+    ) -> Result<Option<Vec<u8>>, StoreUnavailable> {
+        let (found,): (Option<Vec<u8>>,) = self.connection.pipeline(operation, command).await?;
         Ok(found.and_then(|value| unwrap(&value, self.clock.now())))
     }
 }
@@ -38,15 +42,15 @@ impl PendingStore for Pending {
         let value = wrap(&value, self.clock.now() + ttl);
         let mut set = redis::pipe();
         set.cmd("SET").arg(self.key(key)).arg(value).arg("PX").arg(millis(ttl)).ignore();
-        Ok(self.connection.pipeline(&set).await?)
+        Ok(self.connection.pipeline("pending_put", &set).await?)
     }
 
     async fn peek(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable> {
-        self.read(redis::pipe().get(self.key(key))).await
+        self.read("pending_peek", redis::pipe().get(self.key(key))).await
     }
 
     async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable> {
-        self.read(redis::pipe().get_del(self.key(key))).await
+        self.read("pending_take", redis::pipe().get_del(self.key(key))).await
     }
 }
 

@@ -208,8 +208,8 @@ define_metrics! {
     // Redis
     REDIS_OPERATION_DURATION: Histogram Seconds "redis_client_operation_duration_seconds"
         ["operation", "outcome"]
-        "Duration of operations of the shared stores on Redis; each is one command, script or \
-         pipeline.";
+        "Duration of round trips to Redis, by the operation of the shared stores that makes them; \
+         each is one command, script or pipeline.";
     REDIS_PING: Gauge Seconds "redis_ping_seconds" []
         "Round-trip time to Redis, measured at the scrape.";
     REDIS_RECONNECTS: Counter Count "redis_client_reconnects_total" []

@@ -11,6 +11,7 @@ mod traces;
 use std::{
     io::IsTerminal as _,
     panic::{self, PanicHookInfo},
+    time::Duration,
 };
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -177,11 +178,24 @@ struct CountingFields;
 impl Visit for CountingFields {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
+            "sessions_created" => metrics::MCP_SESSIONS.add(["created"], value),
+            "sessions_deleted" => metrics::MCP_SESSIONS.add(["deleted"], value),
+            "sessions_evicted" => metrics::MCP_SESSIONS.add(["evicted"], value),
+            "sessions_unknown" => metrics::MCP_SESSIONS.add(["unknown"], value),
+            "session_seconds" => {
+                metrics::MCP_SESSION_DURATION.observe([], Duration::from_secs(value));
+            }
+            "appended" => metrics::MCP_STREAM_EVENTS.add(["appended"], value),
+            "sent" => metrics::MCP_STREAM_EVENTS.add(["sent"], value),
+            "replayed" => metrics::MCP_STREAM_EVENTS.add(["replayed"], value),
             "missed" => metrics::MCP_STREAM_EVENTS.add(["missed"], value),
             "lost" => metrics::MCP_STREAM_EVENTS.add(["lost"], value),
-            "replayed" => metrics::MCP_STREAM_EVENTS.add(["replayed"], value),
             "asked" => metrics::MCP_QUESTIONS.add(["asked"], value),
             "answered" => metrics::MCP_QUESTIONS.add(["answered"], value),
+            "late" => metrics::MCP_QUESTIONS.add(["late"], value),
+            "withdrawn" => metrics::MCP_QUESTIONS.add(["withdrawn"], value),
+            "cancelled" => metrics::MCP_CANCELLATIONS.add(["legacy"], value),
+            "taken_over" => metrics::MCP_CALLS_TAKEN_OVER.add([], value),
             _ => {}
         }
     }

@@ -41,7 +41,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 
 async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
     if config.metrics.wanted() {
-        metrics::start();
+        metrics::start(&config.product);
         tokio::spawn(metrics::run_upkeep_loop());
     }
     let listener = listen_on(&config, config.http.port, variables::PORT).await?;

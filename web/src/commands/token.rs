@@ -24,9 +24,9 @@ pub(crate) struct Options {
     /// The user: a short name such as `me`, or a full identity such as `github:1234567`
     #[arg(long, value_name = "NAME", value_parser = identity)]
     user: mcp::UserId,
-    // The help, the default and the parser depend on the product: see `with_scopes`.
-    #[arg(long, value_name = "SCOPES", default_value = "")]
-    scope: String,
+    // `with_scopes` replaces the parser and the default, and adds the help.
+    #[arg(long, value_name = "SCOPES", default_value = "", value_parser = without_product)]
+    scope: Scopes,
     /// The lifetime: a number with s, m or h; at most 24h
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration)]
     ttl: Duration,
@@ -41,8 +41,13 @@ pub(super) fn with_scopes(command: clap::Command, scopes: ScopeList) -> clap::Co
         argument
             .help(format!("The granted scopes, separated by spaces: {}", described.join(", ")))
             .default_value(scopes.defaults().to_string())
-            .value_parser(move |text: &str| self::scopes(scopes, text).map(|_| text.to_owned()))
+            .value_parser(move |text: &str| self::scopes(scopes, text))
     })
+}
+
+/// The parser of `--scope` until [`with_scopes`] replaces it.
+fn without_product(_: &str) -> Result<Scopes, String> {
+    Err("the scopes are those of the product, which is not known yet".to_owned())
 }
 
 /// Scopes, known and unknown, each in alphabetical order.
@@ -52,16 +57,15 @@ struct Scopes {
     unknown: BTreeSet<String>,
 }
 
-/// The client id of these tokens: they belong to a person, not to a registered client.
+/// The client id of these tokens, which no registered client requested.
 const CLIENT: &str = "command-line";
 
-/// Prints a token, and nothing else, to stdout.
+/// Prints a token, and nothing else, to standard output.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let (_, app) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
-    let scope = scopes(config.product.scopes(), &scope).map_err(anyhow::Error::msg)?;
-    let person = users::get(app.db(), &user).await.context("could not look up the user")?;
-    if person.is_some_and(|person| users::is_blocked(&person)) {
+    let found = users::get(app.db(), &user).await.context("could not look up the user")?;
+    if found.is_some_and(|found| users::is_blocked(&found)) {
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
     }
     // Loads the revocations, so that the token is not issued in the second of an earlier revocation.

@@ -61,6 +61,7 @@ async fn cancel(
     tasks::legacy::cancel(engine, user, session, &request).await?;
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
+            tracing::debug!(target: crate::COUNTED, withdrawn = 1_u64, "Withdrew the questions of a call");
             if let Err(error) = engine.stores.log.finish(&writer, None).await {
                 tracing::warn!(
                     dependency = error.dependency(), %error,
@@ -85,6 +86,7 @@ async fn cancel(
         );
     }
     let request = Some(request);
+    tracing::debug!(target: crate::COUNTED, cancelled = 1_u64, "Cancelling a call for its client");
     engine.publish(Signal::Cancelled { session: session.clone(), request }).await;
     Ok(())
 }
@@ -126,12 +128,18 @@ pub(super) async fn response(
         Err(JobAccessError::MissingScope(scope)) => return Reply::insufficient_scope(None, scope),
         Err(JobAccessError::Unavailable(error)) => return Reply::store_unavailable(None, &error),
     }
-    match engine.stores.questions.answer(&active.id, &question, answer, LEASE).await {
-        Ok(Answered::Complete(writer, call)) => {
-            rerun::resume(engine, caller, &active.session, writer, call).await;
-            Reply::accepted()
-        }
-        Ok(Answered::Waiting | Answered::Unknown) => Reply::accepted(),
-        Err(error) => Reply::store_unavailable(None, &error),
+    let answered = match engine.stores.questions.answer(&active.id, &question, answer, LEASE).await
+    {
+        Ok(answered) => answered,
+        Err(error) => return Reply::store_unavailable(None, &error),
+    };
+    if matches!(answered, Answered::Unknown) {
+        tracing::debug!(target: crate::COUNTED, late = 1_u64, "Ignored an answer to no open question");
+    } else {
+        tracing::debug!(target: crate::COUNTED, answered = 1_u64, "Received an answer of a client");
     }
+    if let Answered::Complete(writer, call) = answered {
+        rerun::resume(engine, caller, &active.session, writer, call).await;
+    }
+    Reply::accepted()
 }

@@ -98,7 +98,10 @@ pub(super) async fn initialize(
         began: Some(engine.now()),
     };
     match engine.stores.sessions.create(&id, &session).await {
-        Ok(evicted) => end_evicted(engine, &session.user, evicted),
+        Ok(evicted) => {
+            tracing::debug!(target: crate::COUNTED, sessions_created = 1_u64, "Created a session");
+            end_evicted(engine, &session.user, evicted);
+        }
         Err(error) => return Reply::store_unavailable(Some(&request.id), &error).with_about(about),
     }
     let info = engine.catalog.info();
@@ -133,6 +136,8 @@ fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
         evicted = evicted.len(),
         "Ending the longest idle sessions of a user with more than {MAX_SESSIONS_PER_USER}"
     );
+    let sessions_evicted = evicted.len();
+    tracing::debug!(target: crate::COUNTED, sessions_evicted, "Evicted sessions");
     let (engine, user) = (Arc::clone(engine), user.clone());
     engine.busy.clone().spawn(async move {
         for session in evicted {

@@ -57,6 +57,8 @@ pub(super) async fn take_over(
     if orphans.is_empty() {
         return Ok(());
     }
+    let taken_over = orphans.len();
+    tracing::debug!(target: crate::COUNTED, taken_over, "Taking over lost calls");
     let session = engine.stores.sessions.load(&caller.user, &key.session).await?;
     for orphan in orphans {
         rerun_or_fail(engine, caller, session.as_ref(), orphan).await?;

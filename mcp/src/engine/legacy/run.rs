@@ -283,8 +283,8 @@ impl LegacyRun {
             return Err(RpcError::internal());
         };
         let stored = StoredCall { answers, progress, ..stored };
-        let asked: usize = open.iter().map(|question| question.message.len()).sum();
-        if !self.engine.reserve_storage(&self.caller, stored.size() + asked).await {
+        let bytes: usize = open.iter().map(|question| question.message.len()).sum();
+        if !self.engine.reserve_storage(&self.caller, stored.size() + bytes).await {
             return Err(RpcError::new(
                 codes::TOO_MANY_REQUESTS,
                 "this call has to wait for an answer of the user, but your waiting calls and \
@@ -293,8 +293,13 @@ impl LegacyRun {
         }
         let questions = &self.engine.stores.questions;
         let suspend = || questions.suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE);
+        let suspended = retry_for(ANSWER_TIMEOUT, suspend).await.map_err(unavailable)?;
         // If this run is no longer current, the current one asks.
-        retry_for(ANSWER_TIMEOUT, suspend).await.map(drop).map_err(unavailable)
+        if suspended {
+            let asked = open.len();
+            tracing::debug!(target: crate::COUNTED, asked, "Asked a client questions");
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Loading of the session of a request.
+//! The session of a request.
 
 use http::{HeaderMap, StatusCode};
 
@@ -30,6 +30,23 @@ pub(super) async fn load_session(
     request: Option<&RequestId>,
     cost: RequestCost,
 ) -> Result<ActiveSession, Reply> {
+    let id = session_id(headers, request)?;
+    let loading = engine.stores.sessions.load(&caller.user, &id);
+    let (counted, loaded) = tokio::join!(engine.check_rate(caller, cost), loading);
+    let quota = counted.map_err(|exhausted| Reply::too_many(request, exhausted))?;
+    match loaded {
+        Ok(Some(session)) => Ok(ActiveSession { id, session, quota }),
+        Ok(None) => Err(unknown_session(request)),
+        Err(error) => Err(Reply::store_unavailable(request, &error)),
+    }
+}
+
+/// Reads the id of the session from the headers of a request. The error is the reply: 400 without a
+/// session header, or with a revision without sessions; 404 if the id is malformed.
+pub(super) fn session_id(
+    headers: &HeaderMap,
+    request: Option<&RequestId>,
+) -> Result<SessionId, Reply> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
         && !version.parse().is_ok_and(|version: ProtocolVersion| !version.is_modern())
     {
@@ -47,18 +64,17 @@ pub(super) async fn load_session(
         );
         return Err(Reply::bad_request(request, &error));
     };
-    let unknown = || {
-        let error =
-            RpcError::invalid_request("this session does not exist or has ended; initialize again");
-        Reply::error(StatusCode::NOT_FOUND, request, &error)
-    };
-    let id = SessionId::parse(sent).ok_or_else(unknown)?;
-    let loading = engine.stores.sessions.load(&caller.user, &id);
-    let (counted, loaded) = tokio::join!(engine.check_rate(caller, cost), loading);
-    let quota = counted.map_err(|exhausted| Reply::too_many(request, exhausted))?;
-    match loaded {
-        Ok(Some(session)) => Ok(ActiveSession { id, session, quota }),
-        Ok(None) => Err(unknown()),
-        Err(error) => Err(Reply::store_unavailable(request, &error)),
-    }
+    SessionId::parse(sent).ok_or_else(|| no_session(request))
+}
+
+/// The reply to a request for a session that the user does not have in the store.
+pub(super) fn unknown_session(request: Option<&RequestId>) -> Reply {
+    tracing::debug!(target: crate::COUNTED, sessions_unknown = 1_u64, "The session does not exist");
+    no_session(request)
+}
+
+fn no_session(request: Option<&RequestId>) -> Reply {
+    let error =
+        RpcError::invalid_request("this session does not exist or has ended; initialize again");
+    Reply::error(StatusCode::NOT_FOUND, request, &error)
 }

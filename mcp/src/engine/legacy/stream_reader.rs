@@ -292,6 +292,8 @@ impl StreamReader {
         };
         self.unread = page.events.len() == READ_AHEAD;
         self.count_gap(&page);
+        let sent = page.events.len();
+        tracing::debug!(target: crate::COUNTED, sent, "Sending events");
         if self.resumes {
             let replayed = page.events.len();
             tracing::debug!(target: crate::COUNTED, replayed, "Replaying events");

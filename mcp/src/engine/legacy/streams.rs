@@ -6,7 +6,12 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 
-use super::{ActiveSession, load_session, quirks::StreamQuirks, stream_reader::StreamReader};
+use super::{
+    ActiveSession, load_session,
+    quirks::StreamQuirks,
+    session::{session_id, unknown_session},
+    stream_reader::StreamReader,
+};
 use crate::{
     caller::{Caller, UserId},
     engine::{Inner, hashed},
@@ -136,15 +141,28 @@ pub(in crate::engine) async fn delete(
     if let Some(reply) = refuse_modern(headers) {
         return reply;
     }
-    let active = match load_session(engine, caller, headers, None, RequestCost::LIGHT).await {
-        Ok(active) => active,
+    let session = match session_id(headers, None) {
+        Ok(session) => session,
         Err(reply) => return reply.with_about(about),
     };
-    let about = About { session: Some(hashed(&active.id)), ..about };
-    match end(engine, &caller.user, active.id).await {
-        Ok(()) => Reply::new(StatusCode::NO_CONTENT, ReplyBody::Empty).with_about(about),
-        Err(error) => Reply::store_unavailable(None, &error).with_about(about),
+    // Before the session is deleted: a refused request must have no effect.
+    if let Err(exhausted) = engine.check_rate(caller, RequestCost::LIGHT).await {
+        return Reply::too_many(None, exhausted).with_about(about);
     }
+    // The session is not loaded first: that would restart its idle timeout.
+    let deleted = match engine.stores.sessions.delete(&caller.user, &session).await {
+        Ok(Some(deleted)) => deleted,
+        Ok(None) => return unknown_session(None).with_about(about),
+        Err(error) => return Reply::store_unavailable(None, &error).with_about(about),
+    };
+    tracing::debug!(target: crate::COUNTED, sessions_deleted = 1_u64, "Deleted a session");
+    if let Some(began) = deleted.began {
+        let session_seconds = u64::try_from(engine.now().saturating_sub(began)).unwrap_or(0);
+        tracing::debug!(target: crate::COUNTED, session_seconds, "Lifetime of a deleted session");
+    }
+    let about = About { session: Some(hashed(&session)), ..about };
+    close(engine, session).await;
+    Reply::new(StatusCode::NO_CONTENT, ReplyBody::Empty).with_about(about)
 }
 
 /// Ends a session, its streams and its calls on all instances.
@@ -154,6 +172,12 @@ pub(super) async fn end(
     session: SessionId,
 ) -> Result<(), StoreError> {
     engine.stores.sessions.delete(user, &session).await?;
+    close(engine, session).await;
+    Ok(())
+}
+
+/// Ends the streams and calls of a deleted session on all instances.
+async fn close(engine: &Inner, session: SessionId) {
     engine.publish(Signal::Cancelled { session: session.clone(), request: None }).await;
     engine.publish(Signal::SessionEnded(session.clone())).await;
     if let Err(error) = engine.stores.log.forget(&session).await {
@@ -163,7 +187,6 @@ pub(super) async fn end(
             "Could not delete the streams of an ended session; they expire"
         );
     }
-    Ok(())
 }
 
 /// 405: 2026-07-28 has neither `GET` nor `DELETE`. `None`: the request is not modern.
@@ -177,4 +200,117 @@ fn refuse_modern(headers: &HeaderMap) -> Option<Reply> {
     ));
     let about = About { era: Some("modern"), ..About::default() };
     Some(Reply::error(StatusCode::METHOD_NOT_ALLOWED, None, &error).with_about(about))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::{Mutex, PoisonError},
+        time::Duration,
+    };
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        Catalog, Engine, Implementation, LogLevel, SealKey, ServerInfo, Settings, Stores,
+        store::{CatalogDigest, DeletedSession, Session, Sessions},
+    };
+
+    /// A store that records its operations, and in which every session exists.
+    #[derive(Default)]
+    struct RecordingSessions(Mutex<Vec<&'static str>>);
+
+    impl RecordingSessions {
+        fn record(&self, operation: &'static str) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
+        }
+    }
+
+    #[async_trait]
+    impl Sessions for RecordingSessions {
+        async fn create(&self, _: &SessionId, _: &Session) -> Result<Vec<SessionId>, StoreError> {
+            self.record("create");
+            Ok(Vec::new())
+        }
+
+        async fn load(&self, _: &UserId, _: &SessionId) -> Result<Option<Session>, StoreError> {
+            self.record("load");
+            Ok(None)
+        }
+
+        async fn set_log_level(&self, _: &SessionId, _: LogLevel) -> Result<(), StoreError> {
+            self.record("set_log_level");
+            Ok(())
+        }
+
+        async fn set_catalog(&self, _: &SessionId, _: &CatalogDigest) -> Result<(), StoreError> {
+            self.record("set_catalog");
+            Ok(())
+        }
+
+        async fn subscribe(&self, _: &SessionId, _: &str) -> Result<bool, StoreError> {
+            self.record("subscribe");
+            Ok(true)
+        }
+
+        async fn unsubscribe(&self, _: &SessionId, _: &str) -> Result<(), StoreError> {
+            self.record("unsubscribe");
+            Ok(())
+        }
+
+        async fn delete(
+            &self,
+            _: &UserId,
+            _: &SessionId,
+        ) -> Result<Option<DeletedSession>, StoreError> {
+            self.record("delete");
+            Ok(Some(DeletedSession { began: Some(0) }))
+        }
+    }
+
+    #[tokio::test]
+    async fn deleting_a_session_neither_loads_nor_changes_it() {
+        let sessions = Arc::new(RecordingSessions::default());
+        let stores = Stores {
+            sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
+            ..Stores::in_memory(Duration::from_mins(1))
+        };
+        let implementation = Implementation {
+            name: "test".to_owned(),
+            title: None,
+            version: "1".to_owned(),
+            description: None,
+            website_url: None,
+            icons: Vec::new(),
+        };
+        let catalog = Catalog::new(ServerInfo { implementation, instructions: None });
+        let settings = Settings {
+            seal_keys: vec![SealKey::new([7; 32])],
+            now: Arc::new(|| 60),
+            page_size: Settings::PAGE_SIZE,
+            jobs: None,
+            rate_limiter: None,
+            access: None,
+        };
+        let engine = Engine::new(catalog, stores, settings);
+        let caller = Caller {
+            user: UserId::new("test:ada"),
+            client: "test".into(),
+            scopes: BTreeSet::new(),
+            grant: "grant".into(),
+            key: "key".into(),
+            issued_at: 0,
+            expires_at: 3_600,
+            request: None,
+        };
+        let mut headers = HeaderMap::new();
+        let session = SessionId::random();
+        headers.insert(headers::SESSION_ID, session.as_str().parse().unwrap());
+
+        let reply = engine.delete(caller, &headers).await;
+        assert_eq!(reply.status, StatusCode::NO_CONTENT);
+        assert_eq!(*sessions.0.lock().unwrap(), ["delete"]);
+    }
 }

@@ -91,7 +91,10 @@ impl Sessions for Memory {
             return Ok(None);
         }
         state.calls.retain(|it| it.writer.key.session != *id);
-        let deleted = state.sessions.remove(id);
-        Ok(deleted.map(|(session, _)| DeletedSession { began: session.began }))
+        let Some((session, used)) = state.sessions.remove(id) else {
+            return Ok(None);
+        };
+        let has_expired = Instant::now() >= used + self.session_ttl;
+        Ok((!has_expired).then_some(DeletedSession { began: session.began }))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     rpc::RequestId,
     store::{
         CatalogDigest, EventNumber, Fanout, MAX_EVENTS, MAX_SESSIONS_PER_USER, MAX_STREAM_BYTES,
-        STREAM_TTL, Session, StoredCall, StreamKey, Writer,
+        STREAM_TTL, Session, StoredCall, StreamKey, Writer, count_appended,
     },
 };
 
@@ -98,6 +98,7 @@ impl Stream {
     }
 
     pub(super) fn push(&mut self, message: &str) {
+        count_appended(1);
         self.last += 1;
         self.events.push_back((self.last, message.into()));
         self.bytes += message.len();

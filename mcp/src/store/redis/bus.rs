@@ -84,7 +84,7 @@ impl Bus for RedisBus {
         let mut pipeline = redis::pipe();
         let channel = self.connection.channel(&signal.topic());
         pipeline.publish(channel, write(&signal)?).ignore();
-        let Err(error) = self.connection.pipeline::<()>(&pipeline).await else {
+        let Err(error) = self.connection.pipeline::<()>("publish", &pipeline).await else {
             return Ok(());
         };
         // Subscribers whose connection was not interrupted would not notice the lost signal, so it
@@ -96,7 +96,7 @@ impl Bus for RedisBus {
         tokio::spawn(async move {
             for _ in 0..LATE_ATTEMPTS {
                 sleep(RECONNECT).await;
-                if connection.pipeline::<()>(&pipeline).await.is_ok() {
+                if connection.pipeline::<()>("publish", &pipeline).await.is_ok() {
                     break;
                 }
             }
@@ -114,10 +114,10 @@ impl Bus for RedisBus {
             self.requests.send(SubscribeRequest { channel, done }).await.map_err(unavailable)?;
             listening.await.map_err(unavailable)
         };
-        match tokio::time::timeout(COMMAND_LIMIT, request).await {
-            Ok(listening) => listening.map(|()| subscription),
-            Err(elapsed) => Err(unavailable(elapsed)),
-        }
+        let confirmed = async {
+            tokio::time::timeout(COMMAND_LIMIT, request).await.map_err(unavailable).flatten()
+        };
+        self.connection.timed("subscribe", confirmed).await.map(|()| subscription)
     }
 
     async fn replace_catalog(
@@ -132,7 +132,7 @@ impl Bus for RedisBus {
             .arg("GET")
             .arg("PX")
             .arg(millis(ANNOUNCEMENT_TTL));
-        let (before,): (Option<String>,) = self.connection.pipeline(&pipeline).await?;
+        let (before,): (Option<String>,) = self.connection.pipeline("announce", &pipeline).await?;
         // An unreadable digest was written by a version with another format: treated as different.
         Ok(before.map(|digest| read(&digest).unwrap_or_default()))
     }

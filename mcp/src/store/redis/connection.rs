@@ -63,7 +63,23 @@ fn tcp_settings() -> TcpSettings {
 /// The Redis connection of a process, and its key prefix. Cheap to clone: all clones share the
 /// connection, which is established on first use and re-established after a loss.
 #[derive(Clone)]
-pub struct Connection(Arc<Shared>);
+pub struct Connection {
+    shared: Arc<Shared>,
+    observer: Option<Arc<Observer>>,
+}
+
+type Observer = dyn Fn(&RoundTrip) + Send + Sync;
+
+/// A round trip to Redis that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundTrip {
+    /// The name of the operation of a store, such as `session_load`.
+    pub operation: &'static str,
+    /// Whether Redis carried it out.
+    pub succeeded: bool,
+    /// Its duration, including the time to connect if that was necessary.
+    pub duration: Duration,
+}
 
 struct Shared {
     /// May contain a password.
@@ -116,24 +132,32 @@ impl Connection {
         let prefix = prefix.to_owned();
         let (held, connecting) = (Mutex::default(), tokio::sync::Mutex::default());
         let full = Mutex::default();
-        Ok(Self(Arc::new(Shared { address, prefix, pool, held, connecting, full })))
+        let shared = Arc::new(Shared { address, prefix, pool, held, connecting, full });
+        Ok(Self { shared, observer: None })
+    }
+
+    /// Calls a function after each round trip of this connection and of its later clones, for
+    /// metrics. It must not block.
+    #[must_use]
+    pub fn with_observer(self, observer: impl Fn(&RoundTrip) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Arc::new(observer)), ..self }
     }
 
     /// The prefix of every key and channel.
     pub fn prefix(&self) -> &str {
-        &self.0.prefix
+        &self.shared.prefix
     }
 
     /// Whether Redis has refused a write of this process within the last minute because its memory
     /// is full.
     pub fn is_full(&self) -> bool {
-        let full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = self.shared.full.lock().unwrap_or_else(PoisonError::into_inner);
         full.is_some_and(|at| at.elapsed() < FULL_FOR)
     }
 
     /// Records that a write was refused because Redis is full, and logs it once per outage.
     fn note_full(&self) {
-        let mut full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full = self.shared.full.lock().unwrap_or_else(PoisonError::into_inner);
         if full.is_none_or(|at| at.elapsed() >= FULL_FOR) {
             tracing::error!(
                 "Redis has reached its memory limit and refuses writes: no session or sign-in can \
@@ -158,12 +182,13 @@ impl Connection {
 
     /// The address and TCP settings, for further connections.
     pub(super) fn address(&self) -> ConnectionInfo {
-        self.0.address.clone()
+        self.shared.address.clone()
     }
 
-    /// Runs a script.
+    /// Runs a script. `operation`: its name for the observer.
     pub async fn script<T: FromRedisValue>(
         &self,
+        operation: &'static str,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
         let asking = async {
@@ -171,17 +196,36 @@ impl Connection {
             let result = invocation.invoke_async(&mut link).await;
             self.record_result(number, result)
         };
-        asking.instrument(trace::redis("EVALSHA")).await
+        self.timed(operation, asking.instrument(trace::redis("EVALSHA"))).await
     }
 
-    /// Sends the commands of a pipeline in one round trip.
-    pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+    /// Sends the commands of a pipeline in one round trip. `operation`: its name for the observer.
+    pub async fn pipeline<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        pipeline: &Pipeline,
+    ) -> Result<T, StoreError> {
         let asking = async {
             let (mut link, number) = self.link().await?;
             let result = pipeline.query_async(&mut link).await;
             self.record_result(number, result)
         };
-        asking.instrument(trace::redis("PIPELINE")).await
+        self.timed(operation, asking.instrument(trace::redis("PIPELINE"))).await
+    }
+
+    /// Awaits a round trip, and reports it to the observer.
+    pub(super) async fn timed<T>(
+        &self,
+        operation: &'static str,
+        round_trip: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let Some(observer) = &self.observer else {
+            return round_trip.await;
+        };
+        let started = Instant::now();
+        let result = round_trip.await;
+        observer(&RoundTrip { operation, succeeded: result.is_ok(), duration: started.elapsed() });
+        result
     }
 
     /// Returns the connection and its number; connects if necessary.
@@ -190,7 +234,7 @@ impl Connection {
             return Ok(link);
         }
         let began = Instant::now();
-        let connecting = self.0.connecting.lock();
+        let connecting = self.shared.connecting.lock();
         let mut failed =
             tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(unavailable)?;
         // Another task may have connected in the meantime, or have failed to.
@@ -260,7 +304,7 @@ impl Connection {
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
-        let pooled = self.0.pool.get().await.map_err(unavailable)?;
+        let pooled = self.shared.pool.get().await.map_err(unavailable)?;
         // Removed from the pool, which would check a dead connection before it creates a new one.
         let mut one = deadpool_redis::Connection::take(pooled);
         let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut one).await?;
@@ -278,7 +322,7 @@ impl Connection {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the result of a command. A broken connection is not used again.

@@ -21,7 +21,7 @@ use crate::{
     rpc::RequestId,
     store::{
         EventNumber, MAX_EVENTS, MAX_STREAM_BYTES, Mark, Orphan, Page, STREAM_TTL, SessionId,
-        Signal, StoreError, StoredCall, StreamId, StreamKey, StreamLog, Writer,
+        Signal, StoreError, StoredCall, StreamId, StreamKey, StreamLog, Writer, count_appended,
     },
 };
 
@@ -97,7 +97,7 @@ impl StreamLog for Redis {
             let call = call.as_ref().map(write).transpose()?;
             open.arg(field(request)).arg(call.unwrap_or_default());
         }
-        self.script(&open).await
+        self.script("stream_open", &open).await
     }
 
     async fn append(&self, session: &SessionId, message: &str) -> Result<(), StoreError> {
@@ -115,7 +115,9 @@ impl StreamLog for Redis {
             .arg(channel)
             .arg(signal)
             .arg(MAX_STREAM_BYTES);
-        self.script(&append).await
+        self.script::<()>("stream_append", &append).await?;
+        count_appended(1);
+        Ok(())
     }
 
     async fn write(&self, writer: &Writer, number: u64, message: &str) -> Result<bool, StoreError> {
@@ -133,7 +135,11 @@ impl StreamLog for Redis {
             .arg(channel)
             .arg(signal)
             .arg(MAX_STREAM_BYTES);
-        self.script(&write).await
+        let written = self.script("stream_write", &write).await?;
+        if written {
+            count_appended(1);
+        }
+        Ok(written)
     }
 
     async fn finish(&self, writer: &Writer, answer: Option<&str>) -> Result<(), StoreError> {
@@ -152,7 +158,11 @@ impl StreamLog for Redis {
             .arg(channel)
             .arg(signal)
             .arg(MAX_STREAM_BYTES);
-        self.script(&finish).await
+        self.script::<()>("stream_finish", &finish).await?;
+        if answer.is_some() {
+            count_appended(1);
+        }
+        Ok(())
     }
 
     async fn cancel(&self, session: &SessionId, request: &RequestId) -> Result<(), StoreError> {
@@ -172,7 +182,7 @@ impl StreamLog for Redis {
             .arg(channel)
             .arg(before)
             .arg(after);
-        self.script(&cancel).await
+        self.script("stream_cancel", &cancel).await
     }
 
     async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError> {
@@ -187,7 +197,7 @@ impl StreamLog for Redis {
             .arg(writer.term)
             .arg(millis(lease))
             .arg(millis(STREAM_TTL));
-        self.script(&renew).await
+        self.script("stream_renew", &renew).await
     }
 
     async fn read(
@@ -201,7 +211,8 @@ impl StreamLog for Redis {
         pipeline.cmd("XRANGE").arg(&log).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(max);
         pipeline.hgetall(self.meta_key(key));
         pipeline.cmd("TIME");
-        let (events, meta, (seconds, micros)): Read = self.pipeline(&pipeline).await?;
+        let (events, meta, (seconds, micros)): Read =
+            self.pipeline("stream_read", &pipeline).await?;
         let standalone = key.stream.is_standalone();
         if !meta.contains_key(OPEN) && !standalone {
             return Ok(None);
@@ -241,7 +252,7 @@ impl StreamLog for Redis {
     async fn take_over(&self, key: &StreamKey, lease: Duration) -> Result<Vec<Orphan>, StoreError> {
         let mut take = self.scripts.stream_take_over.prepare_invoke();
         take.key(self.meta_key(key)).arg(self.running_keys(key)).arg(millis(lease));
-        let taken: Vec<Taken> = self.script(&take).await?;
+        let taken: Vec<Taken> = self.script("stream_take_over", &take).await?;
         let orphans = taken.into_iter().map(|(request, term, lost, call)| {
             let request = json::from_str(&request).map_err(unreadable)?;
             let writer = Writer { key: key.clone(), request, term };
@@ -268,7 +279,7 @@ impl StreamLog for Redis {
             .arg(millis(STREAM_TTL))
             .arg(job.as_str())
             .arg(writer.key.stream.as_str());
-        self.script(&hand_over).await
+        self.script("stream_hand_over", &hand_over).await
     }
 
     async fn job_of(
@@ -278,7 +289,7 @@ impl StreamLog for Redis {
     ) -> Result<Option<(Writer, JobId)>, StoreError> {
         let mut find = redis::pipe();
         find.hget(self.key(session, JOBS), field(request));
-        let (found,): (Option<String>,) = self.pipeline(&find).await?;
+        let (found,): (Option<String>,) = self.pipeline("stream_job_of", &find).await?;
         let Some(found) = found else {
             return Ok(None);
         };
@@ -315,7 +326,11 @@ impl StreamLog for Redis {
         if let Some(Mark { name, value }) = mark {
             write.arg(name).arg(value.to_string());
         }
-        self.script(&write).await
+        let written = self.script("stream_write", &write).await?;
+        if written {
+            count_appended(1);
+        }
+        Ok(written)
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {
@@ -325,7 +340,7 @@ impl StreamLog for Redis {
             .arg(self.key(session, "log:"))
             .arg(self.key(session, "meta:"))
             .arg(self.key(session, "running:"));
-        self.script(&forget).await
+        self.script("stream_forget", &forget).await
     }
 
     async fn forget_stream(&self, key: &StreamKey) -> Result<(), StoreError> {
@@ -333,13 +348,13 @@ impl StreamLog for Redis {
         pipeline.atomic().del(self.log_key(key)).ignore().del(self.meta_key(key)).ignore();
         let streams = self.key(&key.session, STREAMS);
         pipeline.srem(streams, stored_text(key.stream.as_str())).ignore();
-        self.pipeline(&pipeline).await
+        self.pipeline("stream_forget", &pipeline).await
     }
 
     async fn call_streams(&self, session: &SessionId) -> Result<Vec<StreamId>, StoreError> {
         let mut pipeline = redis::pipe();
         pipeline.smembers(self.key(session, STREAMS));
-        let (streams,): (Vec<String>,) = self.pipeline(&pipeline).await?;
+        let (streams,): (Vec<String>,) = self.pipeline("stream_list", &pipeline).await?;
         let ids = streams.iter().filter_map(|stream| stream.strip_prefix(FORMAT));
         Ok(ids.filter_map(StreamId::of_call).collect())
     }

@@ -35,7 +35,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
 
-pub use self::connection::Connection;
+pub use self::connection::{Connection, RoundTrip};
 use self::value::unavailable;
 use super::{SessionId, StoreError, Stores};
 
@@ -121,13 +121,18 @@ impl Redis {
 
     async fn script<T: FromRedisValue>(
         &self,
+        operation: &'static str,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        self.connection.script(invocation).await
+        self.connection.script(operation, invocation).await
     }
 
-    async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        self.connection.pipeline(pipeline).await
+    async fn pipeline<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        pipeline: &Pipeline,
+    ) -> Result<T, StoreError> {
+        self.connection.pipeline(operation, pipeline).await
     }
 }
 

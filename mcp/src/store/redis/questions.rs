@@ -18,7 +18,7 @@ use crate::{
     rpc::RequestId,
     store::{
         Answered, MAX_EVENTS, MAX_STREAM_BYTES, OpenQuestion, Questions, STREAM_TTL, SessionId,
-        StoreError, StoredCall, StreamId, StreamKey, Writer,
+        StoreError, StoredCall, StreamId, StreamKey, Writer, count_appended,
     },
 };
 
@@ -88,7 +88,11 @@ impl Questions for Redis {
         for (name, answer) in &call.answers {
             suspend.arg(name).arg(write(answer)?);
         }
-        self.script(&suspend).await
+        let suspended = self.script("question_ask", &suspend).await?;
+        if suspended {
+            count_appended(open.len());
+        }
+        Ok(suspended)
     }
 
     async fn answer(
@@ -107,7 +111,7 @@ impl Questions for Redis {
             .arg(write(&answer)?)
             .arg(millis(lease))
             .arg(millis(STREAM_TTL));
-        let taken: Option<HashMap<String, String>> = self.script(&take).await?;
+        let taken: Option<HashMap<String, String>> = self.script("question_answer", &take).await?;
         let fields = match taken {
             None => return Ok(Answered::Unknown),
             Some(fields) if fields.is_empty() => return Ok(Answered::Waiting),
@@ -126,7 +130,8 @@ impl Questions for Redis {
     ) -> Result<Option<Writer>, StoreError> {
         let mut take = self.scripts.question_withdraw.prepare_invoke();
         take.key(self.key(session, "waiting")).arg(self.key(session, "call:")).arg(field(request));
-        let taken: Option<(Option<String>, Option<u64>)> = self.script(&take).await?;
+        let taken: Option<(Option<String>, Option<u64>)> =
+            self.script("question_withdraw", &take).await?;
         let Some((Some(stream), Some(term))) = taken else {
             return Ok(None);
         };

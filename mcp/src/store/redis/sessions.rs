@@ -45,7 +45,7 @@ impl Redis {
             .arg(id.as_str())
             .arg(millis(self.session_ttl))
             .arg(MAX_SESSIONS_PER_USER);
-        let evicted: Vec<String> = self.script(&count).await?;
+        let evicted: Vec<String> = self.script("user_session_add", &count).await?;
         Ok(evicted.iter().filter_map(|id| SessionId::parse(id)).collect())
     }
 
@@ -53,7 +53,7 @@ impl Redis {
     async fn touch_session(&self, user: &UserId, id: &SessionId) -> Result<(), StoreError> {
         let mut touch = self.scripts.session_touch.prepare_invoke();
         touch.key(self.sessions_key(user)).arg(id.as_str()).arg(millis(self.session_ttl));
-        self.script(&touch).await
+        self.script("user_session_touch", &touch).await
     }
 }
 
@@ -83,7 +83,7 @@ impl Sessions for Redis {
         }
         pipeline.cmd("PEXPIRE").arg(&key).arg(millis(self.session_ttl)).ignore();
         let adding = self.count_session(&session.user, id);
-        let ((), evicted) = tokio::try_join!(self.pipeline(&pipeline), adding)?;
+        let ((), evicted) = tokio::try_join!(self.pipeline("session_create", &pipeline), adding)?;
         Ok(evicted)
     }
 
@@ -92,7 +92,7 @@ impl Sessions for Redis {
         let mut pipeline = redis::pipe();
         pipeline.hgetall(&key);
         pipeline.cmd("PEXPIRE").arg(&key).arg(millis(self.session_ttl)).ignore();
-        let loading = self.pipeline::<(BTreeMap<String, String>,)>(&pipeline);
+        let loading = self.pipeline::<(BTreeMap<String, String>,)>("session_load", &pipeline);
         let (loaded, touched) = tokio::join!(loading, self.touch_session(user, id));
         let (fields,) = loaded?;
         if let Err(error) = touched {
@@ -120,13 +120,13 @@ impl Sessions for Redis {
     async fn set_log_level(&self, id: &SessionId, level: LogLevel) -> Result<(), StoreError> {
         let mut set = self.scripts.session_set.prepare_invoke();
         set.key(self.key(id, "session")).arg(LEVEL).arg(write(&level)?);
-        self.script(&set).await
+        self.script("session_set", &set).await
     }
 
     async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError> {
         let mut set = self.scripts.session_set.prepare_invoke();
         set.key(self.key(id, "session")).arg(CATALOG).arg(write(catalog)?);
-        self.script(&set).await
+        self.script("session_set", &set).await
     }
 
     async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError> {
@@ -138,13 +138,13 @@ impl Sessions for Redis {
             .arg(MAX_SUBSCRIPTIONS)
             .arg(FOLLOWS)
             .arg(MAX_SUBSCRIPTION_BYTES);
-        self.script(&subscribe).await
+        self.script("session_subscribe", &subscribe).await
     }
 
     async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
         pipeline.hdel(self.key(id, "session"), format!("{FOLLOWS}{uri}")).ignore();
-        self.pipeline(&pipeline).await
+        self.pipeline("session_unsubscribe", &pipeline).await
     }
 
     async fn delete(
@@ -156,9 +156,10 @@ impl Sessions for Redis {
         remove.zrem(self.sessions_key(user), stored_text(id.as_str())).ignore();
         let mut delete = self.scripts.session_delete.prepare_invoke();
         delete.key(self.key(id, "session")).key(self.key(id, "waiting"));
-        delete.arg(self.key(id, "call:")).arg(FIXED);
-        let deleting = self.script::<(bool, Option<String>)>(&delete);
-        let ((existed, fixed), ()) = tokio::try_join!(deleting, self.pipeline(&remove))?;
+        delete.arg(self.key(id, "call:")).arg(FIXED).arg(user.as_str());
+        let deleting = self.script::<(bool, Option<String>)>("session_delete", &delete);
+        let ((existed, fixed), ()) =
+            tokio::try_join!(deleting, self.pipeline("user_session_remove", &remove))?;
         let session = fixed.and_then(|fixed| read::<Session>(&fixed).ok());
         Ok(existed.then(|| DeletedSession { began: session.and_then(|it| it.began) }))
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     catalog::{arguments, schema},
     json,
+    rpc::RpcError,
     types::{ClientCapabilities, ElicitationCapability, PromptMessage},
     version::ProtocolVersion,
 };
@@ -249,6 +250,20 @@ pub struct Root {
 /// The maximum size of the answer to a question, in bytes of JSON: more than a user types, and
 /// about the maximum output of a model.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// Returns the size of an answer in `inputResponses`, in bytes of JSON.
+///
+/// # Errors
+/// If it exceeds [`MAX_ANSWER_BYTES`].
+pub(crate) fn check_response_size(key: &str, response: &Value) -> Result<usize, RpcError> {
+    let length = serde_json::to_vec(response).map_or(0, |json| json.len());
+    if length > MAX_ANSWER_BYTES {
+        return Err(RpcError::invalid_params(format!(
+            "`inputResponses.{key}` has {length} bytes; the maximum is {MAX_ANSWER_BYTES}"
+        )));
+    }
+    Ok(length)
+}
 
 /// The client's answer to a question, as sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,13 +11,17 @@ use chacha20poly1305::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{caller::Caller, job::JobId, json, question::ClientAnswer};
+use crate::{caller::Caller, job::JobId, json, question::ClientAnswer, rpc::RpcError};
 
 /// How long a state is valid: the time for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
 
-/// The maximum length of a state, in bytes: enough for 32 answers of 24 kB each.
+/// The maximum length of a state, in bytes.
 const MAX_LENGTH: usize = 1 << 20;
+
+/// The maximum size of all answers in a state, in bytes of JSON. The rest of [`MAX_LENGTH`] is for the
+/// encoding, which adds a third, and for the other fields.
+const MAX_ANSWERS_BYTES: usize = 640 * 1024;
 
 const NONCE_LENGTH: usize = 24;
 
@@ -92,6 +96,18 @@ pub(crate) struct SealedAnswers {
 /// expired.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidState(pub(crate) &'static str);
+
+/// Checks that a state with these answers of earlier rounds, and `added` bytes of new ones, can be sealed.
+pub(crate) fn check_size(earlier: &SealedAnswers, added: usize) -> Result<(), RpcError> {
+    let total = added + crate::rpc::encode(&earlier.answers).len();
+    if added > 0 && total > MAX_ANSWERS_BYTES {
+        return Err(RpcError::invalid_params(format!(
+            "the answers to the questions of this call have {total} bytes together; the maximum is \
+             {MAX_ANSWERS_BYTES}"
+        )));
+    }
+    Ok(())
+}
 
 /// Encrypts a state with the first key.
 pub(crate) fn seal(

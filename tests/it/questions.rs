@@ -226,6 +226,28 @@ async fn every_round_may_go_to_another_instance() {
 }
 
 #[tokio::test]
+async fn answers_that_no_later_round_could_carry_are_rejected() {
+    let cluster = Cluster::on_sqlite(1).await;
+    let ada = cluster.web(0).modern(cluster.token("ada").await);
+    let tool = "test_input_required_result_multi_round";
+    let state = state_of(&ada, tool).await;
+    let answer = |bytes: usize| accept(json!({ "name": "x".repeat(bytes) }));
+    let refused = retry(&ada, tool, &state, json!({ "step1": answer(256 * 1024) })).await;
+    assert_eq!(refused.code(), -32602);
+    assert!(refused.message["error"]["message"].as_str().unwrap().contains("maximum is 262144"));
+    let many =
+        json!({ "step1": answer(250_000), "more": answer(250_000), "most": answer(250_000) });
+    let refused = retry(&ada, tool, &state, many).await;
+    assert!(refused.message["error"]["message"].as_str().unwrap().contains("maximum is 655360"));
+
+    let long = answer(250_000);
+    let second = retry(&ada, tool, &state, json!({ "step1": long })).await;
+    let state = second.result()["requestState"].as_str().unwrap();
+    let color = json!({ "step2": accept(json!({ "color": "red" })) });
+    assert!(retry(&ada, tool, state, color).await.text().ends_with("likes red"));
+}
+
+#[tokio::test]
 async fn a_state_that_was_changed_is_refused() {
     let cluster = Cluster::on_sqlite(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);

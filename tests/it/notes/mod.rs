@@ -6,7 +6,7 @@ mod fairness;
 mod isolation;
 pub(crate) mod jobs;
 mod pagination;
-mod programs;
+mod processes;
 mod quota;
 mod rmcp_client;
 pub(crate) mod store;

@@ -12,7 +12,7 @@ use crate::{
     engine::{Inner, request::read_params},
     job::{Job, JobId, JobStatus, Origin},
     params::Params,
-    question::{ClientAnswer, MAX_ANSWER_BYTES},
+    question::{ClientAnswer, check_response_size},
     rpc::RpcError,
     store::StoreError,
 };
@@ -152,12 +152,7 @@ pub(in crate::engine) fn check_answers(
         let Some(question) = job.questions.get(&key) else {
             continue;
         };
-        let length = serde_json::to_vec(&response).map_or(0, |json| json.len());
-        if length > MAX_ANSWER_BYTES {
-            return Err(RpcError::invalid_params(format!(
-                "`inputResponses.{key}` has {length} bytes; the maximum is {MAX_ANSWER_BYTES}"
-            )));
-        }
+        check_response_size(&key, &response)?;
         let answer = ClientAnswer::Result(response);
         if let Err(problem) = question.check(&answer) {
             return Err(RpcError::invalid_params(format!(

@@ -174,7 +174,8 @@ impl IdentityProvider for GitHub {
         let verifier = Verifier::generate();
         let deadline = Deadline::start();
         match self.client.exchange("none", verifier.expose(), &self.callback, deadline).await {
-            Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => {
+            // GitHub refuses the code, and neither the client nor its callback.
+            Err(error @ GitHubError::Refused(_)) if error.advice().is_none() => {
                 Ok(format!("{} accepts the client id and secret", self.url))
             }
             Err(error) => Err(error.into()),
@@ -190,13 +191,14 @@ fn is_plausible(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use platform::{proxies::fake, public_url::PublicUrl};
+    use platform::{
+        proxies::{Proxies, fake},
+        public_url::PublicUrl,
+    };
 
     use super::*;
 
-    #[tokio::test]
-    async fn requests_to_github_use_the_proxy() {
-        let (proxies, head) = fake::start(r#"{"error": "bad_verification_code"}"#);
+    fn github_behind(proxies: Proxies) -> Arc<dyn IdentityProvider> {
         let settings = GitHubSettings {
             client_id: "x".into(),
             client_secret: Secret::new("x"),
@@ -211,7 +213,25 @@ mod tests {
             github: Some(settings),
             policy: AccessPolicy::default(),
         };
-        configured(&settings).unwrap().check().await.unwrap();
+        configured(&settings).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_check_fails_whenever_github_refuses_the_client_or_its_callback() {
+        for refusal in [
+            r#"{"error": "incorrect_client_credentials"}"#,
+            r#"{"error": "redirect_uri_mismatch"}"#,
+            r#"{"error": "application_suspended"}"#,
+        ] {
+            let (proxies, _head) = fake::start(refusal);
+            assert!(github_behind(proxies).check().await.is_err(), "{refusal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_to_github_use_the_proxy() {
+        let (proxies, head) = fake::start(r#"{"error": "bad_verification_code"}"#);
+        github_behind(proxies).check().await.unwrap();
         let line = "POST http://github.example.com/login/oauth/access_token HTTP/1.1";
         assert!(fake::is_request(&head.join().unwrap(), line));
     }

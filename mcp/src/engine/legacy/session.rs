@@ -30,7 +30,7 @@ pub(super) async fn load_session(
     request: Option<&RequestId>,
     cost: RequestCost,
 ) -> Result<ActiveSession, Reply> {
-    let id = session_id(headers, request)?;
+    let id = session_id(headers, request).map_err(|reply| *reply)?;
     let loading = engine.stores.sessions.load(&caller.user, &id);
     let (counted, loaded) = tokio::join!(engine.check_rate(caller, cost), loading);
     let quota = counted.map_err(|exhausted| Reply::too_many(request, exhausted))?;
@@ -46,7 +46,7 @@ pub(super) async fn load_session(
 pub(super) fn session_id(
     headers: &HeaderMap,
     request: Option<&RequestId>,
-) -> Result<SessionId, Reply> {
+) -> Result<SessionId, Box<Reply>> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
         && !version.parse().is_ok_and(|version: ProtocolVersion| !version.is_modern())
     {
@@ -55,16 +55,16 @@ pub(super) fn session_id(
              supported; supported are {}",
             ProtocolVersion::names().join(", ")
         ));
-        return Err(Reply::bad_request(request, &error));
+        return Err(Box::new(Reply::bad_request(request, &error)));
     }
     let Some(sent) = headers::get(headers, headers::SESSION_ID) else {
         let error = RpcError::invalid_request(
             "the header `Mcp-Session-Id` is missing: send `initialize` first, then send its \
              session id with every request",
         );
-        return Err(Reply::bad_request(request, &error));
+        return Err(Box::new(Reply::bad_request(request, &error)));
     };
-    SessionId::parse(sent).ok_or_else(|| no_session(request))
+    SessionId::parse(sent).ok_or_else(|| Box::new(no_session(request)))
 }
 
 /// The reply to a request for a session that the user does not have in the store.

@@ -91,10 +91,10 @@ impl Sessions for Memory {
             return Ok(None);
         }
         state.calls.retain(|it| it.writer.key.session != *id);
-        let Some((session, used)) = state.sessions.remove(id) else {
+        let Some((session, last_use)) = state.sessions.remove(id) else {
             return Ok(None);
         };
-        let has_expired = Instant::now() >= used + self.session_ttl;
+        let has_expired = Instant::now() >= last_use + self.session_ttl;
         Ok((!has_expired).then_some(DeletedSession { began: session.began }))
     }
 }

@@ -21,7 +21,11 @@ pub fn raise_limit() {
     let (before, limit) = (number(current), number(maximum));
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => {
-            tracing::info!(before, limit, "Raised the limit on open files from {before} to {limit}");
+            tracing::info!(
+                before,
+                limit,
+                "Raised the limit on open files from {before} to {limit}"
+            );
         }
         Err(error) => tracing::warn!(
             %error, before, limit,

@@ -6,6 +6,7 @@ mod calls;
 mod cancel;
 mod legacy_tasks;
 mod outages;
+mod survives;
 mod tasks;
 mod without_streams;
 

@@ -4,12 +4,12 @@ mod arguments;
 mod contracts;
 mod fairness;
 mod isolation;
-pub(crate) mod jobs;
+mod jobs;
 mod pagination;
 mod processes;
 mod quota;
 mod rmcp_client;
-pub(crate) mod store;
+mod store;
 mod tools;
 
 use tests::cluster::{Cluster, Database, Setup};

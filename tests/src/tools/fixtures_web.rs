@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use app::{App, Dependencies, config::Config};
+use app::{App, Dependencies, config::Config, metrics};
 use mcp::Engine;
 use platform::clock::SystemClock;
 use tests::{documents::DocumentHost, fixtures};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env(&fixtures::product_of_environment())?;
     let telemetry = config.start_telemetry("fixtures")?;
+    metrics::start(&config.product);
     let listener = TcpListener::bind(SocketAddr::new(config.http.host, config.http.port)).await?;
     let documents = DocumentHost::start().await;
     let (stores, mut given) = Dependencies::configured(&config, Arc::new(SystemClock))?;

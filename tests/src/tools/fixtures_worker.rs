@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use app::{App, Dependencies, config::Config};
+use app::{App, Dependencies, config::Config, metrics};
 use clap::Args;
 use mcp::Engine;
 use platform::{clock::SystemClock, telemetry};
@@ -34,6 +34,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::from_env(&fixtures::product_of_environment())?;
     telemetry::init(config.logging.format, &config.logging.filter);
+    metrics::start(&config.product);
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let app = App::connect_with(&config, given).await?;
     let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));

@@ -7,7 +7,6 @@ mod import;
 mod jobs;
 mod programs;
 mod round_trip;
-mod survives;
 
 use serde_json::{Value, json};
 use tests::{
@@ -26,7 +25,7 @@ fn alone(client: &Modern) -> Modern {
 }
 
 /// All titles of the client's notes, sorted.
-pub(crate) async fn titles(client: &Modern) -> Vec<String> {
+async fn titles(client: &Modern) -> Vec<String> {
     let mut titles = Vec::new();
     let mut arguments = json!({ "limit": 100 });
     loop {

@@ -1,19 +1,19 @@
-//! An import of 10,000 notes survives the death of all instances and workers, and its client follows it.
+//! An import of 10,000 items survives the death of all instances and workers, and its client follows it.
 
 use std::time::Duration;
 
+use mcp::UserId;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{
     client::{Stream, Web},
+    fixtures::items,
     processes::{Fleet, Kind, Plan},
     schema::Revision,
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::titles;
-
-const NOTES: usize = 10_000;
+const ITEMS: usize = 10_000;
 
 /// How often everything dies at once, and how often one process alone. An import may lose its worker
 /// nine times, and fewer of these are workers.
@@ -57,7 +57,7 @@ impl Victim {
 /// Who dies next, alone. Random, as everything about it.
 struct Deaths {
     random: StdRng,
-    /// How many notes are there when everything dies.
+    /// How many items are there when everything dies.
     rounds: Vec<f64>,
     alone: Vec<Victim>,
     /// When the next one dies alone, once it has begun.
@@ -67,7 +67,7 @@ struct Deaths {
 impl Deaths {
     fn new(fleet: &Fleet, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        // When the first notes are there, and somewhere later.
+        // When the first items are there, and somewhere later.
         let mut rounds: Vec<_> =
             (1..ROUNDS).map(|_| f64::from(random.random_range(1_000..7_000))).collect();
         rounds.push(1.0);
@@ -118,7 +118,7 @@ impl Deaths {
 }
 
 #[tokio::test]
-async fn ten_thousand_notes_are_imported_whatever_dies() {
+async fn ten_thousand_items_are_imported_whatever_dies() {
     let seed = std::env::var("TEST_SEED").map_or_else(|_| rand::random(), |it| it.parse().unwrap());
     #[expect(clippy::print_stdout, reason = "shown if the test fails")]
     {
@@ -130,14 +130,11 @@ async fn ten_thousand_notes_are_imported_whatever_dies() {
     let mut deaths = Deaths::new(&fleet, seed);
     let token = fleet.token("ada").await;
     let webs: Vec<Web> = (0..fleet.len()).map(|it| fleet.web(it).clone()).collect();
-    let ada = webs[0].modern(token.clone()).with_capabilities(json!({}));
-    let session = webs[0].legacy_with(token, Revision::November2025, json!({})).await;
-    let notes: Vec<Value> = (0..NOTES)
-        .map(|it| json!({ "title": format!("Note {it:05}"), "body": format!("Number {it}.") }))
-        .collect();
+    let session = webs[0].legacy_with(&token, Revision::November2025, json!({})).await;
+    let expected: Vec<_> = (0..ITEMS).map(|number| format!("Item {number:05}")).collect();
     let call = json!({
-        "name": "notes_import",
-        "arguments": { "text": Value::Array(notes).to_string() },
+        "name": "items_import",
+        "arguments": { "titles": expected, "pause_ms": 5 },
         "_meta": { "progressToken": "import" },
     });
     let deadline = Instant::now() + PATIENCE;
@@ -146,7 +143,7 @@ async fn ten_thousand_notes_are_imported_whatever_dies() {
     let mut last = String::new();
     let mut done = -1.0;
     let result = loop {
-        assert!(Instant::now() < deadline, "{done} notes after {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{done} items after {PATIENCE:?}");
         let event = tokio::select! {
             event = next(&mut stream) => event,
             () = deaths.due() => {
@@ -179,9 +176,9 @@ async fn ten_thousand_notes_are_imported_whatever_dies() {
         }
     };
     assert!(deaths.rounds.is_empty(), "not everything died at {:?}", deaths.rounds);
-    assert_eq!(result["structuredContent"]["created"], NOTES, "{result:#}");
-    let expected: Vec<_> = (0..NOTES).map(|it| format!("Note {it:05}")).collect();
-    assert_eq!(titles(&ada).await, expected, "each exactly once");
+    assert_eq!(result["structuredContent"]["created"], ITEMS, "{result:#}");
+    let titles = items::titles(fleet.app().db(), &UserId::new("dev:ada")).await.unwrap();
+    assert_eq!(titles, expected, "each exactly once");
 }
 
 /// The next event. `None` when the stream has ended or has been silent for a while.

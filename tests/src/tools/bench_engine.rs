@@ -98,7 +98,8 @@ fn endpoint(token: String, public_url: String) -> anyhow::Result<Endpoint> {
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let port = std::env::var("PORT").context("PORT is missing")?.parse()?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
-    let endpoint = endpoint(arguments.token, format!("http://127.0.0.1:{port}/mcp"))?;
+    let public_url = std::env::var("PUBLIC_URL").context("PUBLIC_URL is missing")?;
+    let endpoint = endpoint(arguments.token, format!("{public_url}/mcp"))?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

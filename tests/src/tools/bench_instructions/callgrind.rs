@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use tests::processes::{Program, Recipe, free_port};
 
 use super::connection::Connection;
@@ -60,10 +60,15 @@ impl Server {
             folder: folder.to_owned(),
         });
         let deadline = Instant::now() + START_TIMEOUT;
-        while Connection::open(port).is_err() {
-            ensure!(Instant::now() < deadline, "{name} does not start:\n{}", program.log());
-            pause(Duration::from_millis(100));
-        }
+        let mut connection = loop {
+            match Connection::open(port) {
+                Ok(connection) => break connection,
+                Err(_) if Instant::now() < deadline => pause(Duration::from_millis(100)),
+                Err(error) => bail!("{name} does not start: {error}\n{}", program.log()),
+            }
+        };
+        // The product listens before it is ready, and answers afterwards.
+        connection.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
         Ok(Self { program, port, output, dumps: 0 })
     }
 

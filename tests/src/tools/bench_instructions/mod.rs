@@ -8,6 +8,7 @@
 mod callgrind;
 mod connection;
 mod gate;
+mod pace;
 mod paths;
 mod servers;
 

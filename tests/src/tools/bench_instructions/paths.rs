@@ -8,7 +8,9 @@ use tests::{
 };
 
 use super::{
+    callgrind::pause,
     connection::{Connection, post},
+    pace::PAUSE,
     servers::{PUBLIC_URL, Setup},
 };
 
@@ -163,6 +165,7 @@ impl Caller {
                 (post("/token", &headers, &form), "refresh_token", 1)
             }
         };
+        pause(PAUSE); // until the server waits for a request
         let response = connection.send(&request)?;
         let found = response.body.matches(contains).count();
         ensure!(response.status == 200 && found == times, "{}: {}", response.status, response.body);

@@ -17,6 +17,7 @@ use tests::{postgres, processes::built, redis};
 
 use super::{
     callgrind::Server,
+    pace::paced,
     paths::{self, Path},
 };
 
@@ -49,6 +50,7 @@ impl Setup {
         let database = Database::connect(&database_url).await?;
         database.execute_unprepared(NOTES).await?;
         database.execute_unprepared("VACUUM ANALYZE notes").await?;
+        let database_url = paced_url(&database_url).await?;
         let folder = folder.to_owned();
         let mut setup = Self { folder, database_url, database, tokens: Vec::new() };
         setup.mint(tokens).await?;
@@ -97,6 +99,14 @@ impl Setup {
         self.database.execute_unprepared(sql).await?;
         Ok(())
     }
+}
+
+/// The URL of the same server through a proxy that delays its answers.
+async fn paced_url(url: &str) -> anyhow::Result<String> {
+    let mut url: url::Url = url.parse()?;
+    let port = paced(url.port().context("a URL without a port")?).await?;
+    url.set_port(Some(port)).map_err(|()| anyhow::anyhow!("the URL has no host"))?;
+    Ok(url.to_string())
 }
 
 /// A server that is measured.
@@ -154,7 +164,8 @@ impl Start {
             }
             Self::Product { redis } => {
                 if *redis {
-                    environment.insert("REDIS_URL".to_owned(), redis::shared().await.to_owned());
+                    let url = paced_url(redis::shared().await).await?;
+                    environment.insert("REDIS_URL".to_owned(), url);
                     environment.insert("REDIS_PREFIX".to_owned(), "bench:".to_owned());
                 }
                 let arguments = ["fixtures-web"];

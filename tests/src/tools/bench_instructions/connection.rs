@@ -80,6 +80,9 @@ pub(super) fn post(path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> 
         request.push_str(value);
         request.push_str("\r\n");
     }
-    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    request.push_str("Content-Length: ");
+    request.push_str(&body.len().to_string());
+    request.push_str("\r\n\r\n");
+    request.push_str(body);
     request.into_bytes()
 }

@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// Only the paths whose names contain this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Where the files for callgrind_annotate are kept.
+    /// Where the files for `callgrind_annotate` are kept.
     #[arg(long)]
     keep: Option<PathBuf>,
 }

@@ -171,7 +171,7 @@ impl Caller {
         ensure!(response.status == 200 && found == times, "{}: {}", response.status, response.body);
         if let Self::Refresh { token, .. } = self {
             let answer: Value = serde_json::from_str(&response.body)?;
-            *token = answer["refresh_token"].as_str().context("no refresh token")?.to_owned();
+            answer["refresh_token"].as_str().context("no refresh token")?.clone_into(token);
         }
         Ok(response.body)
     }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod bench_bare;
+mod bench_engine;
+mod bench_instructions;
 mod bench_jobs;
 mod bench_search;
 mod bench_streams;
@@ -23,6 +25,8 @@ mod with_servers;
 #[derive(Parser)]
 enum Tool {
     BenchBare,
+    BenchEngine(bench_engine::Arguments),
+    BenchInstructions(bench_instructions::Arguments),
     BenchJobs,
     BenchSearch,
     BenchStreams,
@@ -39,6 +43,8 @@ enum Tool {
 async fn main() -> anyhow::Result<ExitCode> {
     match Tool::parse() {
         Tool::BenchBare => bench_bare::main().await?,
+        Tool::BenchEngine(arguments) => bench_engine::main(arguments).await?,
+        Tool::BenchInstructions(arguments) => bench_instructions::main(arguments).await?,
         Tool::BenchJobs => bench_jobs::main().await?,
         Tool::BenchSearch => bench_search::main().await?,
         Tool::BenchStreams => bench_streams::main().await?,

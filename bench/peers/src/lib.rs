@@ -1,0 +1,161 @@
+//! The statements of `notes_list` and `notes_create` as the product sends them, with sqlx alone.
+
+use std::{env, net::SocketAddr};
+
+use anyhow::Context as _;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgPool, postgres::PgPoolOptions, types::Json};
+use uuid::{NoContext, Timestamp, Uuid};
+
+const OWNER: &str = "dev:bench";
+
+const LIST: &str = r#"SELECT "notes"."id", "notes"."title", "notes"."tags", "notes"."created_at", "notes"."updated_at", substr("body", $1, $2) AS "excerpt" FROM "notes" WHERE "notes"."owner_sub" = $3 ORDER BY "notes"."created_at" DESC, "notes"."id" DESC LIMIT $4"#;
+
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'";
+
+const INSERT: &str = r#"INSERT INTO "notes" ("id", "owner_sub", "title", "body", "tags", "created_at", "updated_at", "search", "search_version") VALUES ($1, $2, $3, $4, $5, $6, $7, $8::tsvector, $9)"#;
+
+const USAGE: &str = "SELECT notes, bytes FROM note_usage WHERE owner_sub = $1";
+
+/// The words of the note that the benchmark creates. The product computes them.
+const WORDS: &str = "'=dev:bench' 'a':1A 'note':2A 'benchmark':5A 'the':4A,7,13 'brown':9 'jump':11 'dog':15 'lazi':14 'quick':8 'fox':10 'of':3A 'over':12";
+
+/// The maximum length of an excerpt, in characters.
+const EXCERPT: usize = 200;
+
+/// The arguments of `notes_list`.
+#[derive(Deserialize, JsonSchema)]
+pub struct ListInput {
+    pub limit: u16,
+}
+
+/// The arguments of `notes_create`.
+#[derive(Deserialize, JsonSchema)]
+pub struct CreateInput {
+    pub title: String,
+    pub body: String,
+}
+
+/// The arguments of `echo`.
+#[derive(Deserialize, JsonSchema)]
+pub struct EchoInput {
+    pub text: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Page {
+    notes: Vec<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Summary {
+    id: Uuid,
+    title: String,
+    excerpt: String,
+    tags: Vec<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Note {
+    id: Uuid,
+    title: String,
+    body: String,
+    tags: Vec<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+type Row = (Uuid, String, Json<Vec<String>>, DateTime<Utc>, DateTime<Utc>, String);
+
+/// The notes of one user.
+#[derive(Clone)]
+pub struct Notes(PgPool);
+
+impl Notes {
+    /// Connects to `DATABASE_URL` at the first use.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let url = env::var("DATABASE_URL").context("DATABASE_URL is missing")?;
+        let options = PgPoolOptions::new().max_connections(10).test_before_acquire(false);
+        Ok(Self(options.connect_lazy(&url)?))
+    }
+
+    pub async fn list(&self, input: ListInput) -> sqlx::Result<Page> {
+        let limit = usize::from(input.limit);
+        let mut rows: Vec<Row> = sqlx::query_as(LIST)
+            .bind(1_i32)
+            .bind(EXCERPT as i32 + 1)
+            .bind(OWNER)
+            .bind(limit as i64 + 1)
+            .fetch_all(&self.0)
+            .await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| more);
+        let next_cursor = last.map(|(id, .., created_at, _, _)| cursor(*created_at, *id));
+        let notes = rows.into_iter().map(|(id, title, tags, created_at, updated_at, beginning)| {
+            Summary { id, title, excerpt: excerpt(beginning), tags: tags.0, created_at, updated_at }
+        });
+        Ok(Page { notes: notes.collect(), next_cursor })
+    }
+
+    pub async fn create(&self, input: CreateInput) -> sqlx::Result<Note> {
+        let now = Utc::now().trunc_subsecs(6);
+        let seconds = now.timestamp().unsigned_abs();
+        let time = Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos());
+        let id = Uuid::new_v7(time);
+        let CreateInput { title, body } = input;
+        let mut transaction = self.0.begin_with(BEGIN).await?;
+        sqlx::query(INSERT)
+            .bind(id)
+            .bind(OWNER)
+            .bind(&title)
+            .bind(&body)
+            .bind(Json(Vec::<String>::new()))
+            .bind(now)
+            .bind(now)
+            .bind(WORDS)
+            .bind(1_i32)
+            .execute(&mut *transaction)
+            .await?;
+        let _usage: (i64, i64) =
+            sqlx::query_as(USAGE).bind(OWNER).fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(Note { id, title, body, tags: Vec::new(), created_at: now, updated_at: now })
+    }
+}
+
+fn excerpt(mut beginning: String) -> String {
+    if let Some((end, _)) = beginning.char_indices().nth(EXCERPT) {
+        beginning.truncate(end);
+        beginning.pop();
+        beginning.push('…');
+    }
+    beginning
+}
+
+fn cursor(created_at: DateTime<Utc>, id: Uuid) -> String {
+    let mut bytes = [1; 25];
+    bytes[1..9].copy_from_slice(&created_at.timestamp_micros().to_be_bytes());
+    bytes[9..].copy_from_slice(id.as_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The address to listen on: `PORT` of 127.0.0.1.
+pub fn address() -> anyhow::Result<SocketAddr> {
+    let port = env::var("PORT").context("PORT is missing")?;
+    Ok(([127, 0, 0, 1], port.parse()?).into())
+}
+
+/// Serves an axum application at [`address`].
+pub async fn serve(app: axum::Router) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address()?).await?;
+    axum::serve(listener, app).await?;
+    Ok(())
+}

@@ -189,8 +189,7 @@ async fn the_document_of_a_client_is_fetched_in_the_trace_of_whoever_asks_for_it
     // Its certificate is another's.
     let bad = "https://app.example.org/secret-path";
     for (id, status, host) in [(good, 303, "app.example.com"), (bad, 400, "app.example.org")] {
-        let client_app =
-            ClientApp { id: id.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
+        let client_app = ClientApp::known(id);
         let page = fleet.web(0).get(&client_app.asks().path()).await;
         assert_eq!(page.status, status, "{}", page.text());
         let fetch = |it: &Got| it.name == format!("GET {host}");

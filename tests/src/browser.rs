@@ -18,6 +18,7 @@ use url::{Url, form_urlencoded};
 use crate::{
     client::{Page, Web},
     cluster::Cluster,
+    fixtures::items::{READ, WRITE},
 };
 
 /// The redirect URI of the default client.
@@ -259,6 +260,8 @@ pub struct ClientApp {
     pub secret: Option<String>,
     /// Its redirect URI.
     pub redirect_uri: String,
+    /// The scopes that it asks for, separated by spaces.
+    pub scope: String,
 }
 
 impl ClientApp {
@@ -276,7 +279,18 @@ impl ClientApp {
         Self {
             id: text(&client["client_id"]).expect("a client has an id"),
             secret: text(&client["client_secret"]),
-            redirect_uri: text(&metadata["redirect_uris"][0]).expect("it waits somewhere"),
+            redirect_uri: text(&metadata["redirect_uris"][0]).expect("it has a redirect URI"),
+            scope: text(&client["scope"]).expect("a client has scopes"),
+        }
+    }
+
+    /// A public client that is known to the server of the fixtures without registration.
+    pub fn known(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            secret: None,
+            redirect_uri: REDIRECT_URI.to_owned(),
+            scope: format!("{READ} {WRITE}"),
         }
     }
 
@@ -289,7 +303,7 @@ impl ClientApp {
             ("response_type", "code"),
             ("client_id", &self.id),
             ("redirect_uri", &self.redirect_uri),
-            ("scope", "items:read items:write"),
+            ("scope", &self.scope),
             ("state", &state),
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),

@@ -136,5 +136,5 @@ impl Strangers {
 }
 
 fn app(id: String) -> ClientApp {
-    ClientApp { id, secret: None, redirect_uri: REDIRECT_URI.to_owned() }
+    ClientApp::known(id)
 }

@@ -362,7 +362,10 @@ async fn a_page_tells_a_site_out_of_reach_from_a_bad_document() {
     let page = ask(stage.one(), &client(CLIENT).asks()).await;
     shown("gone", &page, 400);
     let text = page.text();
-    assert!(!text.contains("could not reach") && text.contains("does not exist any more"), "{text}");
+    assert!(
+        !text.contains("could not reach") && text.contains("does not exist any more"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -165,8 +165,7 @@ async fn wired() -> (Stage, Wire, ClientApp) {
         GitHub::start().await,
         Wire::to(&postgres::fresh_database(&tests::fixtures::product()).await).await,
     );
-    let client_app =
-        ClientApp { id: "an-app".to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
+    let client_app = ClientApp::known("an-app");
     let clients = json!([{
         "client_id": client_app.id, "client_name": "An app", "redirect_uris": [client_app.redirect_uri],
     }]);

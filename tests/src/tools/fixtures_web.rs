@@ -1,4 +1,5 @@
-//! `fixtures-web` is one instance of the fixtures. It is configured and stopped like a product. Client metadata documents at `example.com` are served by a host inside of it.
+//! `fixtures-web` is one instance of the fixtures. It is configured and stopped like a product. Client
+//! metadata documents at `example.com` are served by a host inside of it.
 
 use std::{net::SocketAddr, sync::Arc};
 

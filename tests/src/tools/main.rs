@@ -14,6 +14,7 @@ mod bench_instructions;
 mod bench_jobs;
 mod bench_search;
 mod bench_streams;
+mod bench_web;
 mod chaos;
 mod conformance_fleet;
 mod conformance_web;
@@ -30,6 +31,7 @@ enum Tool {
     BenchJobs,
     BenchSearch,
     BenchStreams,
+    BenchWeb,
     Chaos,
     ConformanceFleet(conformance_fleet::Arguments),
     ConformanceWeb(conformance_web::Arguments),
@@ -48,6 +50,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Tool::BenchJobs => bench_jobs::main().await?,
         Tool::BenchSearch => bench_search::main().await?,
         Tool::BenchStreams => bench_streams::main().await?,
+        Tool::BenchWeb => bench_web::main().await?,
         Tool::Chaos => return chaos::main().await,
         Tool::ConformanceFleet(arguments) => conformance_fleet::main(arguments).await?,
         Tool::ConformanceWeb(arguments) => conformance_web::main(arguments).await?,

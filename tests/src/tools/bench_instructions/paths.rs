@@ -98,14 +98,9 @@ pub(super) fn of(server: &str) -> Vec<Path> {
                 Kind::Modern("notes_create", CREATE),
             ),
             path("token refresh", Kind::Refresh),
-            path("progress stream", Kind::Progress("test_count", r#"{"steps":5,"pause_ms":0}"#)),
-            to_both("modern text", floor_echo, rmcp_echo, Kind::Modern("test_simple_text", "{}")),
-            to_both(
-                "session text",
-                floor_echo,
-                session_echo,
-                Kind::Legacy("test_simple_text", "{}"),
-            ),
+            path("progress stream", Kind::Progress("bench_progress", "{}")),
+            to_both("modern text", floor_echo, rmcp_echo, Kind::Modern("bench_text", "{}")),
+            to_both("session text", floor_echo, session_echo, Kind::Legacy("bench_text", "{}")),
         ],
         "product-redis" => vec![to_both(
             "session list, Redis",

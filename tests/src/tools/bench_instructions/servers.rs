@@ -46,7 +46,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) async fn new(folder: &FilePath, tokens: usize) -> anyhow::Result<Self> {
-        let database_url = postgres::fresh_database().await;
+        let database_url = postgres::fresh_database(&notes::product()).await;
         let database = Database::connect(&database_url).await?;
         database.execute_unprepared(NOTES).await?;
         database.execute_unprepared("VACUUM ANALYZE notes").await?;
@@ -115,8 +115,7 @@ pub(super) enum Start {
     Peer { program: PathBuf, name: &'static str, arguments: &'static [&'static str] },
     /// `test-tools bench-engine`: the crate `mcp` alone.
     Engine,
-    /// `test-tools fixtures-web`: the product, with the fixtures of the tests. Unlike the product on a
-    /// loopback address it runs no worker.
+    /// `test-tools bench-web`: the product.
     Product { redis: bool },
 }
 
@@ -168,7 +167,7 @@ impl Start {
                     environment.insert("REDIS_URL".to_owned(), url);
                     environment.insert("REDIS_PREFIX".to_owned(), "bench:".to_owned());
                 }
-                let arguments = ["fixtures-web"];
+                let arguments = ["bench-web"];
                 Server::start(name, built("test-tools"), &arguments, environment, &setup.folder)
             }
         }

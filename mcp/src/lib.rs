@@ -67,7 +67,7 @@
 //!             return Err(TokenError::Invalid);
 //!         }
 //!         Ok(Caller {
-//!             user: UserId::new("github:1"),
+//!             user: UserId::new("example:1"),
 //!             client: "a-client".into(),
 //!             scopes: BTreeSet::new(),
 //!             grant: "a-grant".into(),

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
 use tests::{
-    browser::{Browser, ClientApp, REDIRECT_URI},
+    browser::{Browser, ClientApp},
     github::GitHub,
     model::{self, Model},
     processes::{Fleet, Kind, Plan},

@@ -241,7 +241,7 @@ async fn n26_what_is_not_known_is_ignored_and_the_rest_is_granted() {
     // Its registration is the default, and the user decides about what it asks for beyond that.
     for (asked, expected) in [
         (limited.asks().without("scope"), "items:read"),
-        (limited.asks(), "items:read items:write"),
+        (limited.asks().with("scope", "items:read items:write"), "items:read items:write"),
         (limited.asks().with("scope", "items:write"), "items:write"),
     ] {
         assert_eq!(granted(&stage, &limited, &asked, true).await, expected, "N26");

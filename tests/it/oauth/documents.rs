@@ -22,7 +22,7 @@ use super::{Stage, shown, text, told};
 
 /// The client whose id is this address.
 fn client(url: &str) -> ClientApp {
-    ClientApp { id: url.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() }
+    ClientApp::known(url)
 }
 
 async fn ask(web: &Web, asked: &Asked) -> Page {

@@ -13,7 +13,7 @@ use oauth::pending::{Key, PendingStore, StoreUnavailable};
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
 use tests::{
-    browser::{ClientApp, REDIRECT_URI, post, with},
+    browser::{ClientApp, post, with},
     client::Page,
     cluster::{Cluster, Database, Setup},
     eventually,

@@ -121,11 +121,14 @@ fn subscribe(format: LogFormat, filter: &str, traces: Option<&SdkTracerProvider>
             .map_event_format(WithoutRepeats::new)
             .boxed(),
     };
-    let started = tracing_subscriber::registry()
+    let subscriber = tracing_subscriber::registry()
         .with(lines.with_filter(filter.and(filter_fn(is_safe))))
-        .with(Counting.with_filter(filter_fn(Counting::wants)))
-        .with(traces.map(traces::layer))
-        .try_init();
+        .with(Counting.with_filter(filter_fn(Counting::wants)));
+    // Not `with(None)`: a layer without a filter enables every span, although nothing records it.
+    let started = match traces {
+        Some(traces) => subscriber.with(traces::layer(traces)).try_init(),
+        None => subscriber.try_init(),
+    };
     if started.is_ok() {
         log_panics();
     } else {

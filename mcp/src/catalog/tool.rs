@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, value::RawValue};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{
     arguments,
@@ -134,9 +137,9 @@ impl<T: Serialize + JsonSchema + Send> ToolOutput for T {
     /// The specification asks for the JSON as text, too, for clients that do not read
     /// `structuredContent` (2025-06-18, server/tools, "Structured Content").
     fn into_result(self) -> Result<CallToolResult, serde_json::Error> {
-        let json = serde_json::to_string(&self)?;
-        let content = vec![Content::text(json.clone())];
-        let structured_content = Some(RawValue::from_string(json)?);
+        let structured = to_raw_value(&self)?;
+        let content = vec![Content::text(structured.get())];
+        let structured_content = Some(structured);
         Ok(CallToolResult { structured_content, ..CallToolResult::content(content) })
     }
 }

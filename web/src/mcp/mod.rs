@@ -138,7 +138,8 @@ impl Endpoint for Mcp {
         let response = if request.method() == Method::OPTIONS {
             Ok(cors::preflight(request.headers(), METHODS))
         } else {
-            self.respond_to(request).await
+            // Boxed: poem moves the future of an endpoint several times.
+            Box::pin(self.respond_to(request)).await
         };
         // Errors are converted here, inside CORS, so that pages can read them, too.
         let mut response = match (response, id) {

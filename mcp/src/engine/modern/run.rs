@@ -125,9 +125,8 @@ impl ModernRun {
         let mut access = self.engine.access(&self.caller);
         let (engine, id) = (Arc::clone(&self.engine), self.id.clone());
         let outlet = ModernOutlet { engine, events: accepted.events.then_some(sender) };
-        // The current span gives the log events the request id, also while the stream is open.
-        let run = self.run(outlet, cancel).instrument(span).in_current_span();
-        let mut run: BoxFuture<'static, RunOutcome> = run.boxed();
+        let mut run: BoxFuture<'static, RunOutcome> =
+            self.run(outlet, cancel).instrument(span).boxed();
         if !accepted.events {
             return tokio::select! {
                 ended = run => ended.into_reply(),
@@ -159,7 +158,8 @@ impl ModernRun {
         }
         let failure = LateFailure::default();
         let running = CallStream {
-            run: Some(run),
+            // The current span gives log events the request id while the stream is open.
+            run: Some(run.in_current_span().boxed()),
             events,
             first,
             last: None,

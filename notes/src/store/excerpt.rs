@@ -7,6 +7,9 @@ pub const MARK: &str = "**";
 
 /// Shortens a text to [`EXCERPT`] characters, with “…” at the end if it was longer.
 pub(super) fn excerpt(mut beginning: String) -> String {
+    if beginning.len() <= EXCERPT {
+        return beginning; // no more characters than bytes
+    }
     if let Some((end, _)) = beginning.char_indices().nth(EXCERPT) {
         beginning.truncate(end);
         beginning.pop(); // leaves room for “…”

@@ -1,14 +1,52 @@
 //! The types of notes that the functions of [`super`] take and return.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     cursor::Cursor,
     text::{Body, PageSize, Tag, Tags, Title},
 };
 use crate::{entity::Model, note_id::NoteId};
+
+/// Serializes a time as RFC 3339. The result is the same as that of `DateTime::serialize`, which takes about
+/// ten times as many instructions.
+fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    let (date, clock) = (time.date_naive(), time.time());
+    let Some(year) = u32::try_from(date.year()).ok().filter(|year| *year <= 9_999) else {
+        return time.serialize(serializer);
+    };
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (number, range) in [
+        (year, 0..4),
+        (date.month(), 5..7),
+        (date.day(), 8..10),
+        (clock.hour(), 11..13),
+        (clock.minute(), 14..16),
+        (clock.second(), 17..19),
+        (clock.nanosecond() / 1_000, 20..26),
+    ] {
+        write_digits(&mut text[range], number);
+    }
+    let nanoseconds = clock.nanosecond();
+    let is_exact = nanoseconds < 1_000_000_000
+        && nanoseconds.is_multiple_of(1_000)
+        && !nanoseconds.is_multiple_of(1_000_000);
+    match std::str::from_utf8(&text) {
+        Ok(text) if is_exact => serializer.serialize_str(text),
+        // Milliseconds, whole seconds, nanoseconds and leap seconds are rare.
+        _ => time.serialize(serializer),
+    }
+}
+
+/// Writes a number with leading zeros.
+fn write_digits(text: &mut [u8], mut number: u32) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+}
 
 /// A note with its full text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -22,8 +60,12 @@ pub struct Note {
     /// The tags.
     pub tags: Vec<String>,
     /// When it was created.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "DateTime<Utc>")]
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "DateTime<Utc>")]
     pub updated_at: DateTime<Utc>,
 }
 
@@ -39,8 +81,12 @@ pub struct NoteSummary {
     /// The tags.
     pub tags: Vec<String>,
     /// When it was created.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "DateTime<Utc>")]
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "DateTime<Utc>")]
     pub updated_at: DateTime<Utc>,
 }
 
@@ -103,6 +149,24 @@ impl From<Model> for Note {
             tags: row.tags.0,
             created_at: row.created_at,
             updated_at: row.updated_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_serialized_as_chrono_does() {
+        #[derive(Serialize)]
+        struct Time(#[serde(serialize_with = "rfc3339")] DateTime<Utc>);
+        for microseconds in
+            [0, 1, 1_000, 1_700_000_000_123_456, 1_700_000_000_120_000, -1, 253_402_300_800_000_001]
+        {
+            let time = DateTime::from_timestamp_micros(microseconds).unwrap();
+            let written = serde_json::to_string(&Time(time)).unwrap();
+            assert_eq!(written, serde_json::to_string(&time).unwrap());
         }
     }
 }

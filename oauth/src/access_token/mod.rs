@@ -5,7 +5,7 @@
 //! future. RFC 9068 requires authorization servers to support RS256 as well; this server is the
 //! only verifier of its tokens, so RS256 is not needed.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, hash::Hasher as _, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -15,7 +15,7 @@ use mcp::{Caller, UserId};
 use moka::sync::Cache;
 use platform::{clock::Clock, db::Failure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest as _, Sha256};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 pub use super::lifetimes::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL};
 use super::{
@@ -51,7 +51,9 @@ pub struct AccessTokens {
     keys: SigningKeys,
     revoked: RevokedGrants,
     clock: Arc<dyn Clock>,
-    verified: Cache<[u8; 32], Arc<Claims>>,
+    verified: Cache<u128, Arc<Claims>>,
+    /// The key of [`Self::cache_key`].
+    cache_secret: (u64, u64),
 }
 
 /// The claims of a new token.
@@ -163,6 +165,7 @@ impl AccessTokens {
             revoked,
             clock,
             verified: Cache::builder().max_capacity(MAX_CACHED).time_to_live(CACHE_TTL).build(),
+            cache_secret: rand::random(),
         }
     }
 
@@ -194,10 +197,10 @@ impl AccessTokens {
         if token.len() > MAX_BYTES {
             return Err(TokenError::Malformed);
         }
-        let hash: [u8; 32] = Sha256::digest(token).into();
-        if let Some(claims) = self.verified.get(&hash) {
+        let cache_key = self.cache_key(token);
+        if let Some(claims) = self.verified.get(&cache_key) {
             if !self.keys.still_trusts(&claims.kid) {
-                self.verified.invalidate(&hash);
+                self.verified.invalidate(&cache_key);
                 return Err(TokenError::Invalid("its key is no longer trusted"));
             }
             self.check_times(claims.issued_at, claims.expires_at, None)?;
@@ -210,8 +213,18 @@ impl AccessTokens {
         token.check_signature(&key)?;
         let claims = Arc::new(self.check_claims(json(token.claims)?, kid)?);
         self.check_revocation(&claims).await?;
-        self.verified.insert(hash, Arc::clone(&claims));
+        self.verified.insert(cache_key, Arc::clone(&claims));
         Ok(claims)
+    }
+
+    /// Returns the key of a token in the cache of verified tokens. `SipHash` with a secret of this process
+    /// is a pseudorandom function: a sender who does not know the secret cannot find a token that has the
+    /// key of another one. It takes far fewer instructions than SHA-256 in software.
+    fn cache_key(&self, token: &str) -> u128 {
+        let (one, two) = self.cache_secret;
+        let mut hasher = SipHasher13::new_with_keys(one, two);
+        hasher.write(token.as_bytes());
+        hasher.finish128().as_u128()
     }
 
     /// Checks the revocations in memory. Only the first call reads the database.

@@ -508,7 +508,7 @@ async fn environment(
     if !environment.contains_key("DATABASE_URL") {
         match setup.database.available() {
             Database::Sqlite => {
-                sqlite::fresh_database(product, environment["DATA_DIR"].as_ref()).await
+                sqlite::fresh_database(product, environment["DATA_DIR"].as_ref()).await;
             }
             Database::Postgres => {
                 environment.insert("DATABASE_URL", postgres::fresh_database(product).await);

@@ -29,7 +29,7 @@ impl Tool<()> for ReturnText {
     type Input = NoInput;
     type Output = Text;
 
-    async fn call(&self, _: &Call, _: &(), _: NoInput) -> Result<Text, ToolError> {
+    async fn call(&self, _: &Call, (): &(), _: NoInput) -> Result<Text, ToolError> {
         Ok(Text("hello".to_owned()))
     }
 }
@@ -45,7 +45,7 @@ impl Tool<()> for ReportProgress {
     type Input = NoInput;
     type Output = Text;
 
-    async fn call(&self, call: &Call, _: &(), _: NoInput) -> Result<Text, ToolError> {
+    async fn call(&self, call: &Call, (): &(), _: NoInput) -> Result<Text, ToolError> {
         for step in 1..=STEPS {
             call.progress(f64::from(step), Some(f64::from(STEPS)), None).await;
         }

@@ -4,7 +4,7 @@
 mod digest;
 mod export;
 mod import;
-mod jobs;
+mod job_tools;
 mod programs;
 mod round_trip;
 

@@ -62,7 +62,7 @@ async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(wor
 async fn first_page(world: &World) -> Cursor {
     let ada = user("p1");
     for _ in 0..2 {
-        note(&world, &ada, "Title", "common words", &["t3"]).await;
+        note(world, &ada, "Title", "common words", &["t3"]).await;
     }
     let listing = Listing { limit: PageSize::new(1).unwrap(), ..Listing::default() };
     let page = store::list(world.app.db(), &ada, listing).await.unwrap();

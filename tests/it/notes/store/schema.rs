@@ -59,7 +59,7 @@ async fn migrate_at_once(world: &World) {
     for outcome in outcomes {
         outcome.unwrap();
     }
-    note(&world, &user("ada"), "Title", "body", &["tag"]).await;
+    note(world, &user("ada"), "Title", "body", &["tag"]).await;
 }
 
 /// A worker waits until the schema is migrated, and does not migrate it itself.

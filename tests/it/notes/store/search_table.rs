@@ -219,7 +219,7 @@ async fn fill(world: &World) {
     bodies.dedup();
     for body in bodies {
         // A title without a word.
-        note(&world, &user("ada"), "§", &body, &[]).await;
+        note(world, &user("ada"), "§", &body, &[]).await;
     }
 }
 

@@ -123,7 +123,7 @@ impl Profile {
                 called = resolve(&mut names, name);
             } else if let Some(calls) = line.strip_prefix("calls=") {
                 let count: u64 = calls.split(' ').next().unwrap_or_default().parse()?;
-                if is_allocation(&called) {
+                if is_allocation(&called) && !is_allocator(&function) {
                     profile.allocations += count;
                 }
                 is_cost_of_call = true;
@@ -161,9 +161,17 @@ fn plain(name: &str) -> String {
     name.chars().take(NAME_LENGTH).collect()
 }
 
-/// The functions of the allocator of glibc. A program with another allocator needs its names here.
+/// The functions with which programs allocate: of glibc, and of mimalloc. A program with another allocator needs
+/// its names here.
 fn is_allocation(function: &str) -> bool {
-    ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign"].contains(&function)
+    let is_mimalloc = is_allocator(function) && function.contains("alloc");
+    is_mimalloc
+        || ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign"].contains(&function)
+}
+
+/// Whether a function belongs to mimalloc, whose functions call each other.
+fn is_allocator(function: &str) -> bool {
+    function.starts_with("mi_") || function.starts_with("_mi_")
 }
 
 /// Waits, without a runtime: nothing else happens in this program.

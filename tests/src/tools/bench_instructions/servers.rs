@@ -128,8 +128,6 @@ pub(super) fn all(peers: &FilePath) -> Vec<Start> {
         peer("floor", "floor", &[]),
         peer("rmcp", "peer-rmcp", &["stateless"]),
         peer("rmcp-sessions", "peer-rmcp", &["sessions"]),
-        peer("tower-mcp", "peer-tower-mcp", &[]),
-        peer("turbomcp", "peer-turbomcp", &[]),
         Start::Engine,
         Start::Product { redis: false },
         Start::Product { redis: true },

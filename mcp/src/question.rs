@@ -251,18 +251,15 @@ pub struct Root {
 /// about the maximum output of a model.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// Returns the size of an answer in `inputResponses`, in bytes of JSON.
-///
-/// # Errors
-/// If it exceeds [`MAX_ANSWER_BYTES`].
-pub(crate) fn check_response_size(key: &str, response: &Value) -> Result<usize, RpcError> {
+/// Checks that an answer in `inputResponses` has at most [`MAX_ANSWER_BYTES`].
+pub(crate) fn check_response_size(key: &str, response: &Value) -> Result<(), RpcError> {
     let length = serde_json::to_vec(response).map_or(0, |json| json.len());
     if length > MAX_ANSWER_BYTES {
         return Err(RpcError::invalid_params(format!(
             "`inputResponses.{key}` has {length} bytes; the maximum is {MAX_ANSWER_BYTES}"
         )));
     }
-    Ok(length)
+    Ok(())
 }
 
 /// The client's answer to a question, as sent.

@@ -97,10 +97,10 @@ pub(crate) struct SealedAnswers {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidState(pub(crate) &'static str);
 
-/// Checks that a state with these answers of earlier rounds, and `added` bytes of new ones, can be sealed.
-pub(crate) fn check_size(earlier: &SealedAnswers, added: usize) -> Result<(), RpcError> {
-    let total = added + crate::rpc::encode(&earlier.answers).len();
-    if added > 0 && total > MAX_ANSWERS_BYTES {
+/// Checks that [`open`] will accept a state with these answers.
+pub(crate) fn check_size(kept: &SealedAnswers) -> Result<(), RpcError> {
+    let total = crate::rpc::encode(&kept.answers).len();
+    if total > MAX_ANSWERS_BYTES {
         return Err(RpcError::invalid_params(format!(
             "the answers to the questions of this call have {total} bytes together; the maximum is \
              {MAX_ANSWERS_BYTES}"
@@ -206,6 +206,23 @@ mod tests {
         assert!(open(&bob, r#"{"a":1,"b":2}"#, 101).is_err());
         assert!(open(&ada, r#"{"a":1,"b":3}"#, 101).is_err());
         assert!(open(&ada, r#"{"a":1,"b":2}"#, 100 + LIFETIME_SECONDS).is_err());
+    }
+
+    #[test]
+    fn the_largest_state_that_passes_the_check_opens() {
+        let ada = caller("ada");
+        let keys = [SealKey::new([7; 32])];
+        let binding = binding(&ada, "{}");
+        let of_size = |bytes: usize| {
+            let answer = ClientAnswer::Result("x".repeat(bytes).into());
+            SealedAnswers { answers: BTreeMap::from([("a".to_owned(), answer)]), job: None }
+        };
+        let around = crate::rpc::encode(&of_size(0).answers).len();
+        let largest = of_size(MAX_ANSWERS_BYTES - around);
+        assert_eq!(check_size(&largest).map_err(|error| error.code), Ok(()));
+        let sealed = seal(&keys, 0, &binding, &largest);
+        assert!(open(&keys, 1, &binding, &sealed).is_ok_and(|kept| kept == largest));
+        assert!(check_size(&of_size(MAX_ANSWERS_BYTES - around + 1)).is_err());
     }
 
     proptest! {

@@ -351,6 +351,9 @@ impl ModernRun {
     /// Asks the client questions. Everything that the next round needs is sealed into
     /// `requestState`.
     fn ask(&self, questions: &BTreeMap<String, Question>, kept: &SealedAnswers) -> RunOutcome {
+        if let Err(error) = seal::check_size(kept) {
+            return self.fail(&error);
+        }
         let (target, arguments) = self.operation.binding().unwrap_or_default();
         let method = self.method.name();
         let binding = Binding { caller: &self.caller, method, target, arguments };

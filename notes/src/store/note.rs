@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::Error as _};
 
 use super::{
     cursor::Cursor,
@@ -14,7 +14,12 @@ use crate::{entity::Model, note_id::NoteId};
 /// ten times as many instructions.
 fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     let (date, clock) = (time.date_naive(), time.time());
-    let Some(year) = u32::try_from(date.year()).ok().filter(|year| *year <= 9_999) else {
+    let (year, nanoseconds) = (u32::try_from(date.year()), clock.nanosecond());
+    // Milliseconds, whole seconds, nanoseconds and leap seconds are rare.
+    let has_microseconds = nanoseconds < 1_000_000_000
+        && nanoseconds.is_multiple_of(1_000)
+        && !nanoseconds.is_multiple_of(1_000_000);
+    let (true, Ok(year @ 0..=9_999)) = (has_microseconds, year) else {
         return time.serialize(serializer);
     };
     let mut text = *b"0000-00-00T00:00:00.000000Z";
@@ -25,19 +30,11 @@ fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, 
         (clock.hour(), 11..13),
         (clock.minute(), 14..16),
         (clock.second(), 17..19),
-        (clock.nanosecond() / 1_000, 20..26),
+        (nanoseconds / 1_000, 20..26),
     ] {
         write_digits(&mut text[range], number);
     }
-    let nanoseconds = clock.nanosecond();
-    let is_exact = nanoseconds < 1_000_000_000
-        && nanoseconds.is_multiple_of(1_000)
-        && !nanoseconds.is_multiple_of(1_000_000);
-    match std::str::from_utf8(&text) {
-        Ok(text) if is_exact => serializer.serialize_str(text),
-        // Milliseconds, whole seconds, nanoseconds and leap seconds are rare.
-        _ => time.serialize(serializer),
-    }
+    serializer.serialize_str(std::str::from_utf8(&text).map_err(S::Error::custom)?)
 }
 
 /// Writes a number with leading zeros.

@@ -3,11 +3,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use app::{App, Dependencies, Product, config::Config, metrics};
-use entity::jobs as job_rows;
-use mcp::{Engine, Stores, UserId, store::redis::Connection};
-use oauth::access_token::NewToken;
+use mcp::{Engine, Stores, store::redis::Connection};
 use platform::clock::{Clock, MockClock, SystemClock};
-use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +15,8 @@ use crate::{
     fixtures::{self, Gate, Gates},
     github::GitHub,
     in_time, postgres, redis, sqlite,
+    tokens::{all_scopes, mint, these_scopes},
+    unfinished_jobs,
 };
 
 /// Which database a cluster runs on.
@@ -246,14 +245,6 @@ impl Cluster {
         }
     }
 
-    fn database_url(&self) -> String {
-        let environment = &self.blueprint.environment;
-        environment.get("DATABASE_URL").cloned().unwrap_or_else(|| {
-            let things = self.blueprint.product.brand().things;
-            format!("sqlite:{}/{things}.db", environment["DATA_DIR"])
-        })
-    }
-
     /// The environment with which another process joins this cluster. `None` if the stores are in memory.
     pub fn environment(&self) -> Option<HashMap<&'static str, String>> {
         let Shared::Redis { url, prefix, .. } = &self.blueprint.shared else {
@@ -305,43 +296,17 @@ impl Cluster {
 
     /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
-        self.mint(user, self.scopes(), None).await
+        mint(self.app(), user, all_scopes(self.app()), None).await
     }
 
     /// Mints an access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
-        self.mint(user, scopes.iter().copied(), None).await
-    }
-
-    /// The names of all scopes of the product.
-    fn scopes(&self) -> impl Iterator<Item = &'static str> {
-        self.blueprint.product.scopes().0.iter().map(|scope| scope.name)
+        mint(self.app(), user, these_scopes(scopes), None).await
     }
 
     /// Mints an access token with all scopes and this lifetime.
     pub async fn brief_token(&self, user: &str, ttl: Duration) -> String {
-        self.mint(user, self.scopes(), Some(ttl)).await
-    }
-
-    async fn mint(
-        &self,
-        user: &str,
-        scopes: impl Iterator<Item = &str>,
-        ttl: Option<Duration>,
-    ) -> String {
-        self.app()
-            .oauth()
-            .tokens()
-            .mint(NewToken {
-                user: UserId::new(format!("dev:{user}")),
-                client: "tests".to_owned(),
-                scopes: scopes.map(str::to_owned).collect(),
-                session_id: "tests".to_owned(),
-                signed_in_at: None,
-                ttl,
-            })
-            .await
-            .expect("a token can be minted")
+        mint(self.app(), user, all_scopes(self.app()), Some(ttl)).await
     }
 
     /// Starts the shutdown of one instance.
@@ -377,37 +342,12 @@ impl Cluster {
     }
 }
 
-/// The maximum number of jobs in the report of a failed test.
-const MAX_REPORTED: u64 = 20;
-
-/// Prints the unfinished jobs of a database to standard error, for a test that has failed. On a thread of its
-/// own, because the runtime of the test is not available while the test is being dropped.
-#[expect(clippy::print_stderr, reason = "the output of a failed test")]
-fn report_unfinished_jobs(url: String) {
-    let report = async {
-        let db = sea_orm::Database::connect(url).await?;
-        let unfinished = job_rows::Entity::find().filter(job_rows::COLUMN.ended_at.is_null());
-        for job in unfinished.limit(MAX_REPORTED).all(&db).await? {
-            let job_rows::Model { id, tool, status, attempt, .. } = job;
-            eprintln!("unfinished job {id}: {tool}, {status:?}, attempt {attempt}");
-        }
-        db.close().await
-    };
-    let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime can be built").block_on(report)
-    });
-    match thread.join() {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => eprintln!("The unfinished jobs are not known: {error}"),
-        Err(_panic) => eprintln!("The unfinished jobs are not known: the query panicked"),
-    }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            report_unfinished_jobs(self.database_url());
+        if std::thread::panicking()
+            && let Some(instance) = self.instances.first()
+        {
+            unfinished_jobs::report(instance.app.config().database.url.expose().to_owned());
         }
         for instance in &self.instances {
             instance.shutdown.cancel();

@@ -23,6 +23,8 @@ pub mod schema;
 pub mod sqlite;
 pub mod store_suite;
 pub mod strangers;
+mod tokens;
+mod unfinished_jobs;
 pub mod wire;
 
 pub use eventually::{PATIENCE, eventually, in_time};

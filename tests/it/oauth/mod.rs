@@ -145,11 +145,11 @@ impl Stage {
 
     /// Hides a table: every statement that needs it fails until it is back.
     async fn hide(&self, table: &str) {
-        self.rename(table, "hidden").await;
+        self.rename(table, &hidden(table)).await;
     }
 
     async fn bring_back(&self, table: &str) {
-        self.rename("hidden", table).await;
+        self.rename(&hidden(table), table).await;
     }
 
     async fn rename(&self, from: &str, to: &str) {
@@ -174,6 +174,12 @@ impl Stage {
             .await;
         }
     }
+}
+
+/// The name of a hidden table. Each has its own: another connection of SQLite, whose copy of the schema is old,
+/// would take a name that was used before for the table that had it then.
+fn hidden(table: &str) -> String {
+    format!("hidden_{table}")
 }
 
 /// A text in an answer of the token endpoint.

@@ -44,7 +44,7 @@ impl Items {
     }
 
     pub(super) fn is_unknown(&mut self, world: &World, title: String) {
-        world.tally.count("items of which nobody said whether they were written");
+        world.tally.count("items created with an unknown outcome");
         self.unknown.insert(title);
     }
 

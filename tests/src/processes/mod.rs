@@ -20,8 +20,7 @@ use std::{
 };
 
 use app::{App, Product, config::Config};
-use mcp::{Stores, UserId};
-use oauth::access_token::NewToken;
+use mcp::Stores;
 use platform::clock::SystemClock;
 use rand::RngExt as _;
 use reqwest::Method;
@@ -41,6 +40,7 @@ use crate::{
     fixtures::{self, Gate, Gates},
     github::GitHub,
     in_time, postgres,
+    tokens::{all_scopes, mint, these_scopes},
 };
 
 /// The programs that a fleet runs.
@@ -368,25 +368,12 @@ impl Fleet {
 
     /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
-        let scopes = self.app.config().product.scopes().0.iter().map(|scope| scope.name);
-        self.token_for(user, &scopes.collect::<Vec<_>>()).await
+        mint(&self.app, user, all_scopes(&self.app), None).await
     }
 
     /// Mints an access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
-        self.app
-            .oauth()
-            .tokens()
-            .mint(NewToken {
-                user: UserId::new(format!("dev:{user}")),
-                client: "tests".to_owned(),
-                scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
-                session_id: "tests".to_owned(),
-                signed_in_at: None,
-                ttl: None,
-            })
-            .await
-            .expect("a token can be minted")
+        mint(&self.app, user, these_scopes(scopes), None).await
     }
 
     /// Kills an instance (`SIGKILL`) and waits for its end.

@@ -1,7 +1,7 @@
 //! `bench-web` is the product as [`bench_instructions`](crate::bench_instructions) measures it: notes, without
 //! the worker that an instance on a loopback address has, and with two trivial tools.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use app::{App, Dependencies, config::Config, metrics};
 use mcp::{
@@ -9,11 +9,8 @@ use mcp::{
     ToolError,
 };
 use platform::clock::SystemClock;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
-use tokio_util::sync::CancellationToken;
+
+use crate::serving;
 
 /// The number of notifications of `bench_progress`.
 const STEPS: u32 = 5;
@@ -57,7 +54,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env(&notes::product())?;
     let telemetry = config.start_telemetry("bench")?;
     metrics::start(&config.product);
-    let listener = TcpListener::bind(SocketAddr::new(config.http.host, config.http.port)).await?;
+    let listener = serving::bind(&config).await?;
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let app = App::connect_with(&config, given).await?;
     let info = ServerInfo {
@@ -73,16 +70,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     };
     let own = Catalog::new(info).with((), &[&ReturnText, &ReportProgress], &[], &[]);
     let engine = Engine::new(app.catalog().join(own), stores, app::mcp_settings(&app));
-
-    let shutdown = CancellationToken::new();
-    let ending = shutdown.clone();
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::spawn(async move {
-        terminate.recv().await;
-        ending.cancel();
-    });
-    web::run(listener, app.clone(), engine, shutdown).await?;
-    app.close().await;
+    serving::until_terminated(listener, app, engine).await?;
     telemetry.end().await;
     Ok(())
 }

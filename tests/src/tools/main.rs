@@ -20,6 +20,7 @@ mod conformance_fleet;
 mod conformance_web;
 mod fixtures_web;
 mod fixtures_worker;
+mod serving;
 mod sign_in_web;
 mod with_servers;
 

@@ -122,7 +122,7 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
         expected.push(store::create(world.app.state(), &ada, draft).await.unwrap());
     }
     expected.sort_by_key(|it| std::cmp::Reverse((it.created_at, it.id)));
-    note(&world, &user("eve"), "Somebody else's", "", &[]).await;
+    note(&world, &user("eve"), "Another user's", "", &[]).await;
 
     for size in [1, 5, 22, 23, 24, 100] {
         let mut listed = Vec::new();
@@ -160,7 +160,7 @@ async fn a_list_can_be_narrowed_to_a_tag(world: World) {
     let both = note(&world, &ada, "Both", "", &["work", awkward]).await;
     let work = note(&world, &ada, "Work", "home", &["work"]).await;
     note(&world, &ada, "Neither", "work", &["Work", "wor", "workshop"]).await;
-    note(&world, &user("eve"), "Somebody else's", "", &["work"]).await;
+    note(&world, &user("eve"), "Another user's", "", &["work"]).await;
 
     for (tag, expected) in
         [("work", vec![work.id, both.id]), (awkward, vec![both.id]), ("home", vec![])]

@@ -4,7 +4,8 @@
 //   node tests/person.mjs URL           prints where the browser ends up, at the client
 //   node tests/person.mjs --visit URL   goes there, too
 //
-// As a program it is the person whom PERSON names.
+// As a program it is the person whom PERSON names. PROVIDER is the identity provider to choose if there
+// are several.
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 
@@ -58,6 +59,10 @@ function filled(page, url, name, decision) {
         form.set(key, key === 'name' ? name : attribute(input, 'value'));
     }
     if (inside.includes('name="decision"')) form.set('decision', decision);
+    const provider = process.env.PROVIDER;
+    if (provider && inside.includes(`name="provider" value="${provider}"`)) {
+        form.set('provider', provider);
+    }
     return { url: new URL(attribute(tag, 'action'), url).href, form };
 }
 

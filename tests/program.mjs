@@ -96,11 +96,12 @@ export async function freePort() {
 }
 
 // Starts the product as it runs for others: instances on PostgreSQL behind a load balancer that is
-// not sticky, and people who sign in with a GitHub of our own.
-export async function startForOthers({ instances = 2, allowed } = {}) {
+// not sticky, and people who sign in with a GitHub of our own, or with one of several providers.
+export async function startForOthers({ instances = 2, allowed, several } = {}) {
     const proxy = await startProxy();
     const args = ['--public-url', proxy.origin, '--instances', `${instances}`];
     if (allowed) args.push('--allowed', allowed);
+    if (several) args.push('--several');
     const web = await startProgram('sign-in-web', args).catch((error) => {
         proxy.close();
         throw error;
@@ -117,7 +118,7 @@ export async function startForOthers({ instances = 2, allowed } = {}) {
 
 // Starts the product as the README has it run for others: with settings, `migrate` and the program
 // itself, twice, beside a PostgreSQL, a Redis and a GitHub of our own. With the name of a host it is
-// reached by https.
+// reached by https. The settings may depend on its address.
 export async function startByTheReadme({ host, settings = {} } = {}) {
     const proxy = await startProxy(host && certificate(host));
     const origin = host ? `https://${host}:${proxy.port}` : proxy.origin;
@@ -126,7 +127,7 @@ export async function startByTheReadme({ host, settings = {} } = {}) {
         ...around.hello.settings,
         JWT_SIGNING_SECRET: randomBytes(32).toString('base64'),
         HOST: '127.0.0.1',
-        ...settings,
+        ...(typeof settings === 'function' ? await settings(origin) : settings),
     };
     execFileSync(program('notes-mcp'), ['migrate'], { env: all, stdio: 'pipe' });
     const servers = [await startServer(all), await startServer(all)];

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use mcp::store::redis::Connection;
+use mcp::{ContentKeys, store::redis::Connection};
 use oauth::{
     Stores,
     cimd::{Resolver, SystemResolver},
@@ -44,19 +44,22 @@ impl Dependencies {
         };
         let connection = Connection::new(redis.url.expose(), &redis.prefix)?
             .with_observer(metrics::record_round_trip);
-        let stores = mcp::Stores::in_redis(&connection, config.session_ttl)?;
-        let dependencies = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
+        let keys = config.content_keys();
+        let stores = mcp::Stores::in_redis(&connection, config.session_ttl, keys.clone())?;
+        let dependencies = Self::in_redis(clock, Arc::clone(&stores.bus), &connection, keys);
         Ok((stores, dependencies))
     }
 
-    /// Returns stores in Redis, with the resolver of the system.
+    /// Returns stores in Redis, with the resolver of the system. `keys`: see
+    /// [`Config::content_keys`].
     pub fn in_redis(
         clock: Arc<dyn Clock>,
         bus: Arc<dyn mcp::Bus>,
         connection: &Connection,
+        keys: ContentKeys,
     ) -> Self {
         Self {
-            oauth: Stores::in_redis(connection, &clock),
+            oauth: Stores::in_redis(connection, &clock, keys),
             redis: Some(connection.clone()),
             ..Self::in_process(clock, bus)
         }

@@ -12,7 +12,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use entity::{DownloadId, download_chunks, downloads};
+pub use entity::DownloadId;
+use entity::{download_chunks, downloads};
 use mcp::{Caller, UserId};
 use oauth::{
     access::{self, Authority},
@@ -193,6 +194,19 @@ impl Downloads {
             .one(&self.db.of_person(owner.as_str()))
             .await?;
         row.map(Download::from).ok_or(DownloadError::NotFound)
+    }
+
+    /// Lists the finished files of a user that have not expired, newest first: at most
+    /// [`MAX_KEPT`].
+    pub async fn list(&self, owner: &UserId) -> Result<Vec<Download>, Failure> {
+        let rows = downloads::Entity::owned_by(owner.as_str())
+            .filter(downloads::COLUMN.token_hash.is_not_null())
+            .filter(downloads::COLUMN.expires_at.gt(self.clock.now()))
+            .order_by_desc(downloads::Column::CreatedAt)
+            .limit(MAX_KEPT)
+            .all(&self.db.of_person(owner.as_str()))
+            .await?;
+        Ok(rows.into_iter().map(Download::from).collect())
     }
 
     /// Finds the file of a URL. `None`: it is not the URL of a download of this server.

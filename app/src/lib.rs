@@ -5,6 +5,7 @@
 //! | describe a product | [`Product`], [`State`] |
 //! | see what can be configured | [`config`] |
 //! | offer a file for download | [`downloads`] |
+//! | add pages to the account page | [`section`] |
 //! | ask the operator's language model | [`model`] |
 //! | see what is measured at a scrape | [`metrics`] |
 //!
@@ -55,7 +56,7 @@ pub use self::{
     engine::mcp_settings,
     product::{
         AnySettings, AnyState, BoundStep, Brand, Builder, Done, Platform, Product, ProductStep,
-        Schedule, State,
+        Schedule, State, section,
     },
 };
 
@@ -112,6 +113,7 @@ impl App {
             clock: Arc::clone(&clock),
             bus: Arc::clone(&dependencies.bus),
             access: Arc::new(JobAccess::new(db.clone())),
+            content_keys: config.content_keys(),
             quota: config.job_quota,
             tools: config.product.job_tools(),
         });
@@ -197,6 +199,11 @@ impl App {
         &self.0.jobs
     }
 
+    /// The jobs of users, as a client sees them.
+    pub fn job_store(&self) -> Arc<dyn mcp::job::Jobs> {
+        ::jobs::store(self.jobs())
+    }
+
     /// Files for download.
     pub fn downloads(&self) -> &Downloads {
         &self.0.downloads
@@ -207,9 +214,11 @@ impl App {
         &self.config().product
     }
 
-    /// The catalog of the product, with its state.
+    /// The catalog of the product, with its state. With `READ_ONLY`, clients see only the tools that
+    /// change nothing.
     pub fn catalog(&self) -> mcp::Catalog {
-        self.product().catalog(&self.config().public_url, &self.0.state)
+        let catalog = self.product().catalog(&self.config().public_url, &self.0.state);
+        if self.config().read_only { catalog.read_only() } else { catalog }
     }
 
     /// The state of the product.
@@ -230,20 +239,24 @@ impl App {
         platform::db::check_rights(self.db(), &product::all_tables(self.product())).await
     }
 
-    /// Writes the last totals, and closes the connections after the running statements. Takes at
+    /// Writes the last totals and counts, and closes the connections after the running statements. Takes at
     /// most a few seconds, even if the database does not respond.
     pub async fn close(&self) {
-        match timeout(LAST_WRITE_TIMEOUT, jobs::write_totals(self.jobs())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+        let write = async {
+            tokio::join!(jobs::write_totals(self.jobs()), oauth::calls::write(self.oauth()))
+        };
+        if let Ok((totals, calls)) = timeout(LAST_WRITE_TIMEOUT, write).await {
+            for error in [totals.err(), calls.err()].into_iter().flatten() {
                 tracing::warn!(
                     dependency = error.dependency(), %error,
-                    "Could not write the last job totals"
+                    "Could not write the last job totals or numbers of calls"
                 );
             }
-            Err(_) => tracing::warn!(
-                "Could not write the last job totals: the database did not respond in time"
-            ),
+        } else {
+            tracing::warn!(
+                "Could not write the last job totals and numbers of calls: the database did not \
+                 respond in time"
+            );
         }
         self.0.db.close().await;
     }

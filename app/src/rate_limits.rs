@@ -100,6 +100,17 @@ impl RateLimiter for UserRateLimiter {
     }
 
     async fn check(&self, caller: &Caller, requests: RequestCost) -> mcp::RateDecision {
+        let decision = self.decide(caller, requests).await;
+        if let mcp::RateDecision::Allowed(_) = decision {
+            // For the user's page: here, because this is asked once for each request.
+            self.app.oauth().calls().add(caller, requests.calls);
+        }
+        decision
+    }
+}
+
+impl UserRateLimiter {
+    async fn decide(&self, caller: &Caller, requests: RequestCost) -> mcp::RateDecision {
         let Some(limits) = &self.requests else { return mcp::RateDecision::Allowed(None) };
         let (calls, light, followups) = tokio::join!(
             self.take(&limits.calls, caller, requests.calls),

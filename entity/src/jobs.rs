@@ -39,6 +39,9 @@ pub struct Model {
     pub attempt: i32,
     /// The number of attempts that have failed.
     pub failures: i32,
+    /// The number of the last attempt whose worker was lost. `None` also if the row is older than
+    /// this column.
+    pub lost_attempt: Option<i32>,
     /// The number of failures after which the job fails.
     pub max_attempts: i32,
     /// The timeout of one attempt, in milliseconds.

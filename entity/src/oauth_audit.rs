@@ -1,6 +1,6 @@
 //! An entry of the audit log.
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{QueryOrder as _, entity::prelude::*, sea_query::Expr};
 
 use crate::{AuditId, ClientId, GrantId};
 
@@ -38,3 +38,16 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// Selects the entries about a user, without refreshed tokens, newest first. The condition on the
+    /// event is that of the index `oauth_audit_user`: as a literal, because the planner does not know
+    /// the value of a parameter.
+    pub fn about(user: &str) -> Select<Self> {
+        Self::find()
+            .filter(COLUMN.user_sub.eq(user))
+            .filter(Expr::cust("event <> 'token_refreshed'"))
+            // Ids begin with the time.
+            .order_by_desc(COLUMN.id)
+    }
+}

@@ -41,6 +41,10 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     /// When it expires.
     pub expires_at: DateTimeUtc,
+    /// The thumbprint of the only key whose proof the code can be redeemed with (RFC 9449, section
+    /// 10); `None`: it can be redeemed with any key, and without a proof.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub dpop_jkt: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -18,7 +18,7 @@ pub struct Model {
     pub user_sub: String,
     /// The client.
     pub client_id: ClientId,
-    /// Where the code was sent.
+    /// Where the code was sent. Empty if there was no code.
     #[sea_orm(column_type = "Text")]
     pub redirect_uri: String,
     /// The granted scopes, separated by spaces.
@@ -27,10 +27,11 @@ pub struct Model {
     /// The resource that the tokens are for.
     #[sea_orm(column_type = "Text")]
     pub resource: String,
-    /// The hash of the redeemed code. Unique, so that one code creates one grant.
+    /// The hash of the redeemed code. Unique, so that one code creates one grant. Random if there was
+    /// no code.
     pub code_hash: Digest,
     /// The PKCE code challenge of that code. If the code is presented again, it shows whether the
-    /// sender has the verifier.
+    /// sender has the verifier. Random if there was no code.
     pub code_challenge: Vec<u8>,
     /// When the user signed in.
     pub auth_time: DateTimeUtc,
@@ -50,6 +51,14 @@ pub struct Model {
     /// Why it was revoked, as one word.
     #[sea_orm(column_type = "Text", nullable)]
     pub revoked_reason: Option<String>,
+    /// The grant type of the token requests that it was created by. `None`: a code.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub grant_type: Option<String>,
+    /// The thumbprint of the key that its tokens are bound to (RFC 9449); `None`: to no key.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub dpop_jkt: Option<String>,
+    /// The generation of the first refresh token that was issued to the holder of that key.
+    pub dpop_since: Option<i32>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -31,8 +31,9 @@ pub struct Model {
     pub gate_checked_at: Option<DateTimeUtc>,
     /// When an instance last began to recheck the access policy, so that others need not.
     pub gate_asked_at: Option<DateTimeUtc>,
-    /// The organization of which the user was a member at `gate_checked_at`, if membership was
-    /// required.
+    /// The rules that the identity provider had to answer at `gate_checked_at`, and that the user
+    /// satisfied, such as the organization whose membership was required. `None`: there was no such
+    /// rule.
     #[sea_orm(column_type = "Text", nullable)]
     pub gate_org: Option<String>,
     /// The identity provider in `sub`. A generated column, which cannot be written.

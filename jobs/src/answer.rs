@@ -11,7 +11,12 @@ use mcp::{
 use platform::db::{self, Failure};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
-use crate::{queue::Queue, read, row};
+use crate::{
+    content::{Content, is_lost},
+    lost,
+    queue::Queue,
+    read, row,
+};
 
 /// Stores answers to open questions; the last one queues the job. Answers to other questions are
 /// ignored. `Ok(None)`: this user has no such job.
@@ -28,20 +33,27 @@ pub(super) async fn answer(
         transaction.rollback().await?;
         return Ok(None);
     };
-    let mut open = row::open_questions(&row)?;
+    let keys = queue.content_keys();
+    let mut open = match row::open_questions(keys, &row) {
+        Err(error) if is_lost(&error) => {
+            transaction.rollback().await?;
+            return lost::job(queue, &row).await.map(Some);
+        }
+        open => open?,
+    };
     let accepted: BTreeMap<_, _> =
         answers.into_iter().filter(|(key, _)| open.contains_key(key)).collect();
     if accepted.is_empty() {
         // Rolled back explicitly: until the rollback the row is locked, and claims skip it.
         transaction.rollback().await?;
-        return row::job(&row).map(Some);
+        return row::job(keys, &row).map(Some);
     }
     open.retain(|key, _| !accepted.contains_key(key));
     let complete = open.is_empty();
-    let mut all = row::answers(&row)?;
+    let mut all = row::answers(keys, &row)?;
     all.extend(accepted);
 
-    row.answers = Some(row::encode(&all)?);
+    row.answers = Some(Content::of_job(keys, id).encode(Column::Answers, &all)?);
     row.updated_at = now;
     let mut update = Entity::update_many()
         .col_expr(Column::Answers, Expr::value(row.answers.clone()))
@@ -64,5 +76,5 @@ pub(super) async fn answer(
     if complete {
         queue.job_queued().await;
     }
-    row::job(&row).map(Some)
+    row::job(keys, &row).map(Some)
 }

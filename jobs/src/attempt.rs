@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use entity::jobs::Column;
 use mcp::{
     Call, ToolError,
     job::{JobId, Progress, Superseded},
@@ -12,7 +13,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    content::Content,
     convert::{later, shortened},
+    encoding,
     limits::{LEASE, MAX_CHECKPOINT},
     queue::Queue,
     row,
@@ -73,7 +76,9 @@ pub async fn record_progress(
     let attempts: Vec<_> = attempts
         .iter()
         .map(|(job, number, Progress { done, total, message })| {
+            let content = Content::of_job(queue.content_keys(), job);
             let message = message.as_deref().map(shortened);
+            let message = message.map(|message| content.seal(Column::Message, &message));
             json!({ "job": job, "fence": number, "done": done, "total": total, "message": message })
         })
         .collect();
@@ -113,6 +118,7 @@ impl From<DbErr> for CheckpointError {
 /// the job's row until the commit, so that no other worker reclaims the job in between, and fails
 /// if one already has. On an error, roll back.
 pub async fn checkpoint(
+    queue: &Queue,
     db: &impl ConnectionTrait,
     job: &JobId,
     attempt: u32,
@@ -120,10 +126,11 @@ pub async fn checkpoint(
 ) -> Result<(), CheckpointError> {
     const SQL: &str = "UPDATE jobs SET checkpoint = $3
         WHERE id = $1 AND attempt = $2 AND status = 'running'";
-    let state = row::encode(state)?;
+    let state = encoding::encode(state)?;
     if state.len() > MAX_CHECKPOINT {
         return Err(CheckpointError::TooLarge { bytes: state.len() });
     }
+    let state = Content::of_job(queue.content_keys(), job).seal(Column::Checkpoint, &state);
     let number = i32::try_from(attempt).unwrap_or(i32::MAX);
     let values = [job.as_str().into(), number.into(), state.into()];
     match dialect::written(db, SQL, values).await? {
@@ -141,17 +148,18 @@ pub async fn checkpoint(
 /// ```text
 /// let transaction = db::begin(&db).await?;
 /// …write the batch…
-/// jobs::checkpoint_of(call, &transaction, &state).await?;
+/// jobs::checkpoint_of(queue, call, &transaction, &state).await?;
 /// transaction.commit().await?;
 /// ```
 pub async fn checkpoint_of(
+    queue: &Queue,
     call: &Call,
     db: &impl ConnectionTrait,
     state: &impl Serialize,
 ) -> Result<(), ToolError> {
     let Some((job, attempt)) = call.attempt() else { return Ok(()) };
     let state = serde_json::to_value(state).map_err(ToolError::internal)?;
-    Ok(checkpoint(db, job, attempt, &state).await?)
+    Ok(checkpoint(queue, db, job, attempt, &state).await?)
 }
 
 impl From<CheckpointError> for ToolError {
@@ -180,9 +188,6 @@ pub(super) fn ids(rows: &[sea_orm::QueryResult]) -> Result<BTreeSet<JobId>, Fail
     }
     Ok(ids)
 }
-
-/// How often a lease is renewed within its length: one renewal may fail and another one be late.
-pub const RENEWALS_PER_LEASE: u32 = 3;
 
 const _: () =
     assert!(LEASE.as_secs() >= 10, "a lease must last longer than a restart of the database");

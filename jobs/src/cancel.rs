@@ -31,7 +31,7 @@ pub(super) async fn cancel(
     };
     if row.ended_at.is_some() {
         transaction.rollback().await?;
-        return row::job(&row).map(Some);
+        return row::job(queue.content_keys(), &row).map(Some);
     }
     let notifies_client = matches!(row::call(&row)?.origin, Origin::Stream { .. });
     let expires_at = later(now, row::duration(row.keep_ms));
@@ -54,5 +54,5 @@ pub(super) async fn cancel(
     row.ended_at = Some(now);
     row.updated_at = now;
     row.expires_at = Some(expires_at);
-    row::job(&row).map(Some)
+    row::job(queue.content_keys(), &row).map(Some)
 }

@@ -18,71 +18,44 @@ use std::{
 
 use entity::jobs::{COLUMN, Column, Entity, Model};
 use mcp::{
-    UserId,
+    ContentKeys, UserId,
     job::{Attempt, JobId, JobOutcome},
 };
 use platform::db::{Failure, dialect};
+use runner::{Claim, Claimed, End, Lease, Turn};
 use sea_orm::{
     DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QuerySelect as _, Value,
 };
 
 use crate::{
+    content::{Content, LOST_CONTENT, is_lost},
     convert::{internal, later, unreadable},
     denied::{DeniedJobs, end_denied},
     finish,
     limits::MAX_CLAIMS,
     queue::Queue,
-    row::{self, Lease},
+    row,
 };
 
 /// The delay until a job that this version could not read is due again, to be claimed by a worker
 /// of the version that wrote it.
 const UNREADABLE_FOR: Duration = Duration::from_secs(30);
 
-/// The position in the round of owners: owners after this one come next, then the round starts
-/// over.
-#[derive(Clone, Debug, Default)]
-pub struct Turn(String);
-
-/// The parameters of a claim.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    /// The name of the worker, stored for people who inspect the table.
-    pub worker: &'a str,
-    /// The maximum number of jobs.
-    pub max: u32,
-    /// The length of the lease: the longest time that the worker may go without renewing it.
-    pub lease: Duration,
-    /// `Some`: claims no jobs of these owners, and at most one job of each other owner. `None`:
-    /// claims jobs of all owners.
-    pub excluded_owners: Option<&'a [String]>,
-}
-
-/// A claimed job, which only the claiming worker may run and write.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The call to run.
-    pub attempt: Attempt,
-    /// The fencing information for writes of this attempt.
-    pub lease: Lease,
-    /// How long the job was due before it was claimed.
-    pub waited: Duration,
-}
-
-/// The maximum number of attempts of a claim that finds only jobs whose access was ended.
+/// The maximum number of attempts of a claim that finds only jobs that end instead.
 const MAX_TRIES: usize = 5;
 
-/// Claims due jobs. Jobs whose access was ended in the meantime are ended instead.
+/// Claims due jobs. Jobs whose access was ended in the meantime, and jobs whose content cannot be
+/// decrypted, are ended instead.
 pub async fn claim(
     queue: &Queue,
     turn: &mut Turn,
     options: Claim<'_>,
 ) -> Result<Vec<Claimed>, Failure> {
     for _ in 0..MAX_TRIES {
-        let mut claimed = claim_any(queue, turn, options).await?;
+        let (mut claimed, lost) = claim_any(queue, turn, options).await?;
         let denied = end_if_denied(queue, &claimed).await?;
         claimed.retain(|claimed| !denied.contains(&claimed.lease.job));
-        if denied.is_empty() || !claimed.is_empty() {
+        if (denied.is_empty() && lost == 0) || !claimed.is_empty() {
             return Ok(claimed);
         }
     }
@@ -103,11 +76,13 @@ async fn end_if_denied(queue: &Queue, claimed: &[Claimed]) -> Result<BTreeSet<Jo
     Ok(denied.into_iter().map(|it| it.lease.job.clone()).collect())
 }
 
+/// Returns the claimed jobs, and the number of jobs that failed because their content cannot be
+/// decrypted.
 async fn claim_any(
     queue: &Queue,
     turn: &mut Turn,
     options: Claim<'_>,
-) -> Result<Vec<Claimed>, Failure> {
+) -> Result<(Vec<Claimed>, usize), Failure> {
     let mut rows = take(queue, turn, options).await?;
     // No owner after the position has a due job: start over with the first one.
     if rows.is_empty() && !turn.0.is_empty() {
@@ -118,11 +93,18 @@ async fn claim_any(
         turn.0.clone_from(last);
     }
     let mut children = children(queue, &rows).await?;
-    let mut claimed = Vec::with_capacity(rows.len());
+    let (mut claimed, mut lost) = (Vec::with_capacity(rows.len()), Vec::new());
     for mut row in rows {
         let children = children.remove(&row.id).unwrap_or_default();
-        match read(&mut row, children) {
+        match read(queue.content_keys(), &mut row, children) {
             Ok(job) => claimed.push(job),
+            Err(error) if is_lost(&error) => {
+                tracing::error!(
+                    error = ?error, job = row.id, tool = row.tool,
+                    "Could not decrypt a claimed job; it fails"
+                );
+                lost.extend(last_attempt(&row).ok());
+            }
             Err(error) => {
                 tracing::error!(
                     dependency = error.dependency(), error = ?error, job = row.id,
@@ -141,7 +123,21 @@ async fn claim_any(
             }
         }
     }
-    Ok(claimed)
+    if !lost.is_empty()
+        && let Err(error) = finish::finish(queue, &lost).await
+    {
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "Could not fail jobs that cannot be decrypted; they are reclaimed when their leases expire"
+        );
+    }
+    Ok((claimed, lost.len()))
+}
+
+/// The end of a claimed job whose content cannot be decrypted: it fails, without further attempts.
+fn last_attempt(row: &Model) -> Result<(Lease, End), Failure> {
+    let lease = row::lease(row, &row::call(row)?)?;
+    Ok((Lease { max_attempts: 0, ..lease }, End::Retry(LOST_CONTENT.to_owned())))
 }
 
 async fn take(queue: &Queue, turn: &Turn, options: Claim<'_>) -> Result<Vec<Model>, Failure> {
@@ -226,6 +222,9 @@ WHERE id IN (
     )
 });
 
+/// The id, parent, key and outcome of an ended child.
+type EndedChild = (String, Option<String>, Option<String>, Option<String>);
+
 /// Loads the outcomes of ended children of these jobs, by parent and key. Only a job that has run
 /// before can have children.
 async fn children(
@@ -236,18 +235,19 @@ async fn children(
     if retried.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let found: Vec<(Option<String>, Option<String>, Option<String>)> = Entity::find()
+    let found: Vec<EndedChild> = Entity::find()
         .select_only()
-        .columns([Column::ParentId, Column::ParentKey, Column::Outcome])
+        .columns([Column::Id, Column::ParentId, Column::ParentKey, Column::Outcome])
         .filter(COLUMN.parent_id.is_in(retried))
         .filter(COLUMN.ended_at.is_not_null())
         .into_tuple()
         .all(queue.db())
         .await?;
     let mut children: BTreeMap<String, BTreeMap<String, JobOutcome>> = BTreeMap::new();
-    for (parent, key, outcome) in found {
+    for (id, parent, key, outcome) in found {
         let (Some(parent), Some(key)) = (parent, key) else { continue };
-        let outcome = match outcome.as_deref().map(row::decode) {
+        let content = Content::of(queue.content_keys(), &id);
+        let outcome = match outcome.as_deref().map(|it| content.decode(Column::Outcome, it)) {
             Some(Ok(outcome)) => outcome,
             Some(Err(error)) => {
                 tracing::error!(error = ?error, job = parent, "Could not read a child's outcome");
@@ -260,8 +260,12 @@ async fn children(
     Ok(children)
 }
 
-fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claimed, Failure> {
-    let call = row::complete_call(row)?;
+fn read(
+    keys: &ContentKeys,
+    row: &mut Model,
+    children: BTreeMap<String, JobOutcome>,
+) -> Result<Claimed, Failure> {
+    let call = row::complete_call(keys, row)?;
     let lease = row::lease(row, &call)?;
     let attempt = Attempt {
         id: lease.job.clone(),
@@ -269,13 +273,14 @@ fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claim
         last: lease.failures + 1 >= lease.max_attempts,
         timeout: row::duration(row.timeout_ms),
         call,
-        answers: row::answers(row)?,
+        answers: row::answers(keys, row)?,
         children,
-        progress: row::progress(row),
+        follows_loss: row.lost_attempt == Some(row.attempt - 1),
+        progress: row::progress(keys, row),
         checkpoint: row
             .checkpoint
             .as_deref()
-            .map(row::decode)
+            .map(|it| Content::of(keys, &row.id).decode(Column::Checkpoint, it))
             .transpose()
             .map_err(|error| unreadable("the checkpoint", error))?,
     };

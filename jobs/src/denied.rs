@@ -14,9 +14,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use entity::{GrantId, Kid, oauth_grants};
+use entity::{GrantId, Kid, jobs::Column, oauth_grants};
 use mcp::{
-    Signal, UserId,
+    ContentKeys, Signal, UserId,
     job::{JobCall, JobId, JobOutcome, Origin},
 };
 use platform::db::{self, Failure, dialect};
@@ -26,8 +26,9 @@ use serde_json::{Value, json};
 
 use crate::{
     attempt,
+    content::Content,
     convert::{internal, later},
-    finish,
+    encoding, finish,
     queue::Queue,
     row,
 };
@@ -137,7 +138,7 @@ async fn unfinished(
     for row in dialect::rows(queue.db(), sql, values).await? {
         let (id, call): (String, String) = (row.try_get("", "id")?, row.try_get("", "call")?);
         // A job of another program version is ended by a worker that can read it.
-        match row::decode(&call) {
+        match encoding::decode(&call) {
             Ok(call) => candidates.push(Candidate {
                 id,
                 parent: row.try_get("", "parent_id")?,
@@ -178,6 +179,7 @@ struct Write {
 
 impl Write {
     fn new(
+        keys: &ContentKeys,
         job: &str,
         candidate: &Candidate,
         reason: &'static str,
@@ -186,7 +188,7 @@ impl Write {
         let notifies_client = matches!(candidate.call.origin, Origin::Stream { .. });
         Ok(Self {
             job: job.to_owned(),
-            outcome: row::encode(&JobOutcome::failed(reason))?,
+            outcome: Content::of(keys, job).encode(Column::Outcome, &JobOutcome::failed(reason))?,
             error: reason,
             announced: !notifies_client,
             expires_at: later(now, row::duration(candidate.keep_ms)).to_rfc3339(),
@@ -195,15 +197,16 @@ impl Write {
 }
 
 async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<JobId>, Failure> {
-    let now = queue.clock().now();
+    let (keys, now) = (queue.content_keys(), queue.clock().now());
     let mut writes = BTreeMap::new();
     for (candidate, reason) in denied {
         // A parent has the same access as its children, and would wait for them in vain.
         if let Some(parent) = &candidate.parent {
-            let end = Write::new(parent, candidate, reason, now)?;
+            let end = Write::new(keys, parent, candidate, reason, now)?;
             writes.entry(parent.clone()).or_insert(end);
         }
-        writes.insert(candidate.id.clone(), Write::new(&candidate.id, candidate, reason, now)?);
+        let end = Write::new(keys, &candidate.id, candidate, reason, now)?;
+        writes.insert(candidate.id.clone(), end);
     }
     let (parents, others): (BTreeSet<_>, BTreeSet<_>) = writes
         .keys()

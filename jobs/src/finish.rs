@@ -12,13 +12,14 @@ use std::{
 use chrono::{DateTime, Utc};
 use entity::jobs::{Column, Entity, Model, Status};
 use mcp::{
-    Question,
+    ContentKeys,
     job::{JobId, JobOutcome, MAX_CHILDREN, NewJob},
 };
 use platform::db::{
     self, Failure,
     dialect::{self, Column as Given},
 };
+use runner::{End, Finished, Lease};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::Expr,
@@ -26,12 +27,12 @@ use sea_orm::{
 use serde::Serialize;
 
 use crate::{
+    content::Content,
     convert::{internal, later, shortened},
-    enqueue::{self, BoundBy},
+    enqueue::{self, BoundBy, Encoded},
     limits::{MAX_CLAIMS, MAX_RESULT, QUESTION_TIMEOUT},
     queue::Queue,
     row,
-    row::Lease,
 };
 
 /// The delay before the first retry. It doubles after each failure.
@@ -40,54 +41,17 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// The longest delay: a dependency that has been down for long may recover at any time.
 const LONGEST_DELAY: Duration = Duration::from_mins(5);
 
-/// How an attempt ended.
-#[derive(Clone, Debug)]
-pub enum End {
-    /// With an answer for the client.
-    Answered(JobOutcome),
-    /// With questions to the client.
-    InputRequired(BTreeMap<String, Question>),
-    /// With child jobs that must end first, by a key that the tool chose.
-    Children(BTreeMap<String, NewJob>),
-    /// With a transient error; the job is retried unless this was its last attempt.
-    Retry(String),
-    /// Released by a stopping worker: requeued immediately, not counted as a failure.
-    Released,
-}
-
-impl End {
-    /// The name in logs and metrics: one of [`JOB_ENDS`](platform::metrics::JOB_ENDS).
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Answered(_) => "answered",
-            Self::InputRequired(_) => "input_required",
-            Self::Children(_) => "children",
-            Self::Retry(_) => "retry",
-            Self::Released => "released",
+/// The outcome of a job, for metrics. `None`: it does not end with this attempt.
+fn outcome(end: &End, lease: &Lease) -> Option<&'static str> {
+    match end {
+        End::Answered(JobOutcome::Result { is_error: false, .. }) => Some("ok"),
+        End::Answered(JobOutcome::Result { is_fault: true, .. } | JobOutcome::Error(_)) => {
+            Some("failed")
         }
+        End::Answered(JobOutcome::Result { is_error: true, .. }) => Some("tool_error"),
+        End::Retry(_) if lease.failures + 1 >= lease.max_attempts => Some("failed"),
+        _ => None,
     }
-
-    /// The outcome of the job, for metrics. `None`: the job does not end with this attempt.
-    fn outcome(&self, lease: &Lease) -> Option<&'static str> {
-        match self {
-            Self::Answered(JobOutcome::Result { is_error: false, .. }) => Some("ok"),
-            Self::Answered(JobOutcome::Result { is_fault: true, .. } | JobOutcome::Error(_)) => {
-                Some("failed")
-            }
-            Self::Answered(JobOutcome::Result { is_error: true, .. }) => Some("tool_error"),
-            Self::Retry(_) if lease.failures + 1 >= lease.max_attempts => Some("failed"),
-            _ => None,
-        }
-    }
-}
-
-/// The ends that were written.
-#[derive(Debug, Default)]
-pub struct Finished {
-    /// The jobs whose end was written. Any others had ended, or had been reclaimed, before.
-    pub written: BTreeSet<JobId>,
-    /// Those of them whose clients must be notified ([`super::unnotified`]).
-    pub to_notify: Vec<JobId>,
 }
 
 /// Writes the ends of attempts, and wakes workers if that queued a job. An end whose attempt is no
@@ -105,7 +69,7 @@ pub async fn finish(queue: &Queue, ends: &[(Lease, End)]) -> Result<Finished, Fa
     let mut changed = Vec::new();
     let mut queued = false;
     if !single.is_empty() {
-        let written = update(queue.db(), now, &single).await?;
+        let written = update(queue.content_keys(), queue.db(), now, &single).await?;
         collect(queue, &mut finished, &mut changed, &mut queued, &single, &written);
     }
     if !related.is_empty() {
@@ -135,7 +99,7 @@ fn collect(
     for (lease, end) in ends.iter().filter(|(lease, _)| written.contains(lease.job.as_str())) {
         finished.written.insert(lease.job.clone());
         queue.count_attempt(&lease.tool, end.name());
-        if let Some(outcome) = end.outcome(lease) {
+        if let Some(outcome) = outcome(end, lease) {
             queue.count_job(&lease.tool, outcome);
         }
         match &**end {
@@ -170,7 +134,7 @@ fn within_bounds<'a>(lease: &Lease, end: &'a End) -> Cow<'a, End> {
             "A child job asked for child jobs, which it cannot have.".to_owned()
         }
         End::InputRequired(_) | End::Children(_) | End::Released
-            if lease.has_reached_max_claims() =>
+            if row::has_reached_max_claims(lease) =>
         {
             format!("The job was run {MAX_CLAIMS} times, the maximum, and did not end.")
         }
@@ -217,7 +181,13 @@ fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339()
 }
 
-fn write(now: DateTime<Utc>, lease: &Lease, end: &End) -> Result<Write, Failure> {
+fn write(
+    keys: &ContentKeys,
+    now: DateTime<Utc>,
+    lease: &Lease,
+    end: &End,
+) -> Result<Write, Failure> {
+    let content = Content::of_job(keys, &lease.job);
     let mut write = Write {
         job: lease.job.to_string(),
         fence: lease.number,
@@ -238,22 +208,22 @@ fn write(now: DateTime<Utc>, lease: &Lease, end: &End) -> Result<Write, Failure>
                 JobOutcome::Result { .. } => Status::Completed,
                 JobOutcome::Error(_) => Status::Failed,
             };
-            write.end(now, lease, status, outcome)?;
+            write.end(content, now, lease, status, outcome)?;
         }
         End::InputRequired(questions) => {
             write.status = Status::InputRequired.to_value();
-            write.questions = Some(row::encode(questions)?);
+            write.questions = Some(content.encode(Column::Questions, questions)?);
             write.lease_until = Some(time(later(now, QUESTION_TIMEOUT)));
             write.announced = !lease.notifies_client;
         }
         End::Children(_) => write.status = Status::Waiting.to_value(),
         End::Retry(error) => {
             write.failures += 1;
-            write.error = Some(shortened(error));
+            write.error = Some(content.seal(Column::Error, &shortened(error)));
             write.run_at = Some(time(later(now, retry_delay(write.failures, rand::random()))));
             if write.failures >= lease.max_attempts {
                 let outcome = JobOutcome::failed(shortened(error));
-                write.end(now, lease, Status::Failed, &outcome)?;
+                write.end(content, now, lease, Status::Failed, &outcome)?;
             }
         }
         End::Released => write.run_at = Some(time(now)),
@@ -264,13 +234,14 @@ fn write(now: DateTime<Utc>, lease: &Lease, end: &End) -> Result<Write, Failure>
 impl Write {
     fn end(
         &mut self,
+        content: Content<'_>,
         now: DateTime<Utc>,
         lease: &Lease,
         status: Status,
         outcome: &JobOutcome,
     ) -> Result<(), Failure> {
         self.status = status.to_value();
-        self.outcome = Some(row::encode(outcome)?);
+        self.outcome = Some(content.encode(Column::Outcome, outcome)?);
         self.announced = !lease.notifies_client;
         self.ended_at = Some(time(now));
         // A child is deleted with its parent, which may still need to read it.
@@ -289,11 +260,12 @@ fn retry_delay(failures: u32, random: u8) -> Duration {
 
 /// Writes ends, each only if its attempt is the current one. Returns the ids of the jobs written.
 async fn update(
+    keys: &ContentKeys,
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
     ends: &[CheckedEnd<'_>],
 ) -> Result<BTreeSet<String>, Failure> {
-    let writes = ends.iter().map(|(lease, end)| write(now, lease, end));
+    let writes = ends.iter().map(|(lease, end)| write(keys, now, lease, end));
     let mut writes: Vec<Write> = writes.collect::<Result<_, _>>()?;
     // Always in the same order, so that two concurrent writers do not deadlock.
     writes.sort_by(|one, other| one.job.cmp(&other.job));
@@ -321,16 +293,16 @@ async fn with_relatives(
     now: DateTime<Utc>,
     ends: &[CheckedEnd<'_>],
 ) -> Result<BTreeSet<String>, Failure> {
-    let transaction = db::begin(queue.db()).await?;
+    let (keys, transaction) = (queue.content_keys(), db::begin(queue.db()).await?);
     let parents: BTreeSet<_> =
         ends.iter().filter_map(|(lease, _)| Some(lease.parent.as_ref()?.to_string())).collect();
     lock(&transaction, &parents).await?;
 
-    let written = update(&transaction, now, ends).await?;
+    let written = update(keys, &transaction, now, ends).await?;
     let mut finished: BTreeMap<&JobId, i32> = BTreeMap::new();
     for (lease, end) in ends {
         if let Some(parent) = &lease.parent
-            && end.outcome(lease).is_some()
+            && outcome(end, lease).is_some()
             && written.contains(lease.job.as_str())
         {
             *finished.entry(parent).or_default() += 1;
@@ -343,7 +315,7 @@ async fn with_relatives(
         if let End::Children(children) = &**end
             && written.contains(lease.job.as_str())
         {
-            begin_children(&transaction, now, &lease.job, children.clone()).await?;
+            begin_children(keys, &transaction, now, &lease.job, children.clone()).await?;
         }
     }
     transaction.commit().await?;
@@ -385,6 +357,7 @@ pub(super) async fn children_ended(
 /// Inserts the children that a job waits for from now on. If none of them is unfinished, the job is
 /// queued instead.
 async fn begin_children(
+    keys: &ContentKeys,
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
     parent: &JobId,
@@ -395,7 +368,8 @@ async fn begin_children(
     const PENDING: &str =
         "SELECT count(*) AS pending FROM jobs WHERE parent_id = $1 AND ended_at IS NULL";
     for (key, child) in children {
-        enqueue::insert(db, now, child, BoundBy::Parent { id: parent, key: &key }).await?;
+        let encoded = Encoded::of(keys, &child)?;
+        enqueue::insert(db, now, child, encoded, BoundBy::Parent { id: parent, key: &key }).await?;
     }
     let rows = dialect::rows(db, PENDING, [parent.as_str().into()]).await?;
     let pending: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "pending"))?;

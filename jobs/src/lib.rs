@@ -1,7 +1,7 @@
 //! Jobs: tool calls that run in a worker, stored in the database.
 //!
 //! The row of a job is its only state. The client's interface is [`mcp::job::Jobs`], which
-//! [`store()`] implements; a worker calls the functions of this crate:
+//! [`store()`] implements; that of a worker is [`WorkQueue`], which [`work_queue()`] implements:
 //!
 //! ```text
 //!            enqueue                 claim                    finish
@@ -21,6 +21,8 @@
 //! **A job acts with the access of the token that started it.** When that access ends, the job ends
 //! ([`end_denied`]).
 //!
+//! **Content of users is encrypted** in the row, with the keys of [`Parts::content_keys`].
+//!
 //! Signals are hints, published after the commit. A process that misses one finds the same change
 //! when it polls.
 
@@ -28,12 +30,17 @@ mod answer;
 mod attempt;
 mod cancel;
 mod claim;
+mod clock_check;
+mod content;
 mod convert;
 mod counts;
 mod denied;
+mod encoding;
 mod enqueue;
+mod failed;
 mod finish;
 mod limits;
+mod lost;
 mod notify;
 mod queue;
 mod quota;
@@ -41,30 +48,34 @@ mod read;
 mod reclaim;
 mod row;
 pub mod schedule_runs;
+mod silent;
 mod stats;
 mod store;
 pub mod sweep;
 pub mod tools;
 mod totals;
+mod work_queue;
 
 pub use self::{
-    attempt::{
-        CheckpointError, RENEWALS_PER_LEASE, checkpoint, checkpoint_of, record_progress, renew,
-    },
-    claim::{Claim, Claimed, Turn, claim},
+    attempt::{CheckpointError, checkpoint, checkpoint_of, record_progress, renew},
+    claim::claim,
     denied::{DeniedJobs, end_denied},
     enqueue::{enqueue, enqueue_in},
-    finish::{End, Finished, finish},
+    finish::finish,
     limits::{
         LEASE, MAX_CHECKPOINT, MAX_CLAIMS, MAX_RESULT, QUESTION_TIMEOUT, RESULT_TTL,
         RESULT_TTL_BOUNDS,
     },
-    notify::{Unnotified, mark_notified, unnotified},
+    notify::{mark_notified, unnotified},
     queue::{Access, Parts, Queue},
     quota::{JobQuota, JobUsage, usage},
     reclaim::reclaim,
-    row::Lease,
     stats::{Stats, stats},
     store::store,
     totals::{Total, What, totals, write_totals},
+    work_queue::{into_failure, work_queue},
+};
+pub use runner::{
+    Claim, Claimed, End, Finished, Lease, RENEWALS_PER_LEASE, SilentWorker, Turn, Unnotified,
+    WorkQueue,
 };

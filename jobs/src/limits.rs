@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 /// How long a worker may go without renewing a lease before another worker reclaims the job. Must
-/// cover a suspended process, a slow disk or a restart of the database. After a crash, the client
-/// waits for this long.
+/// cover a suspended process, a slow disk or a restart of the database. After a crash of the process
+/// the client usually waits less (`lost_workers` in the crate `runner`); after that of a machine, or
+/// while Redis cannot be reached, this long.
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// How often a job may be claimed for any reason: ends a job that asks questions, or is released,

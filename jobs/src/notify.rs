@@ -7,27 +7,19 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use entity::jobs::{COLUMN, Column, Entity, Status};
-use mcp::job::{Job, JobId};
+use entity::jobs::{COLUMN, Column, Entity};
+use mcp::job::JobId;
 use platform::db::Failure;
+use runner::Unnotified;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::Expr,
 };
 
-use crate::{queue::Queue, row};
+use crate::{lost, queue::Queue, row};
 
 /// The most jobs that one call returns when it searches for overdue notifications.
 const BATCH: u64 = 100;
-
-/// A job with a pending notification to its client.
-#[derive(Clone, Debug)]
-pub struct Unnotified {
-    /// The job, as it was read.
-    pub job: Job,
-    attempt: i32,
-    status: Status,
-}
 
 /// Returns jobs with a pending notification: those of `only`, or, for `None`, up to 100 that have
 /// been pending for longer than `silence`, because the responsible worker has died.
@@ -46,11 +38,13 @@ pub async fn unnotified(
             .order_by_asc(COLUMN.updated_at)
             .limit(BATCH)
     };
-    let rows = select.all(queue.db()).await?;
-    let jobs = rows.iter().filter_map(|row| {
-        Some(Unnotified { job: row::readable_job(row)?, attempt: row.attempt, status: row.status })
-    });
-    Ok(jobs.collect())
+    let mut unnotified = Vec::new();
+    for row in select.all(queue.db()).await? {
+        if let Some(job) = lost::readable_job(queue, &row).await {
+            unnotified.push(Unnotified { job, attempt: row::count(row.attempt) });
+        }
+    }
+    Ok(unnotified)
 }
 
 /// Records that a client was notified. Changes nothing if the job has moved on since.
@@ -58,8 +52,8 @@ pub async fn mark_notified(queue: &Queue, notified: &Unnotified) -> Result<(), F
     Entity::update_many()
         .col_expr(Column::Announced, Expr::value(true))
         .filter(Column::Id.eq(notified.job.id.as_str()))
-        .filter(Column::Attempt.eq(notified.attempt))
-        .filter(Column::Status.eq(notified.status))
+        .filter(Column::Attempt.eq(i32::try_from(notified.attempt).unwrap_or(i32::MAX)))
+        .filter(Column::Status.eq(row::stored_status(notified.job.status)))
         .exec(queue.db())
         .await?;
     Ok(())

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use mcp::{
-    Bus, Caller, Signal, StoreError, UserId,
+    Bus, Caller, ContentKeys, Signal, StoreError, UserId,
     job::JobId,
     store::{Subscription, Topic},
 };
@@ -15,6 +15,7 @@ use platform::{
 };
 
 use crate::{
+    clock_check::ClockCheck,
     counts::{JobCounts, ScheduleCounts},
     quota::JobQuota,
 };
@@ -37,6 +38,8 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// Decides whether the access of jobs is still valid.
     pub access: Arc<dyn Access>,
+    /// Encrypt the columns with users' content.
+    pub content_keys: ContentKeys,
     /// The limits for each person.
     pub quota: JobQuota,
     /// The tools that run as jobs, for labels of metrics.
@@ -51,6 +54,7 @@ struct Inner {
     parts: Parts,
     totals: JobCounts,
     schedule_totals: ScheduleCounts,
+    clock_check: ClockCheck,
 }
 
 impl fmt::Debug for Queue {
@@ -66,6 +70,7 @@ impl Queue {
             parts,
             totals: JobCounts::default(),
             schedule_totals: ScheduleCounts::default(),
+            clock_check: ClockCheck::default(),
         }))
     }
 
@@ -84,9 +89,19 @@ impl Queue {
         &self.0.parts.clock
     }
 
+    /// Whether the clock of this machine agrees with that of the database; up to 5 s old. A process
+    /// whose clock is wrong must not claim jobs, reclaim them, or run schedules.
+    pub async fn is_clock_right(&self) -> bool {
+        self.0.clock_check.is_right(self.db()).await
+    }
+
     /// The limits for each person.
     pub fn quota(&self) -> JobQuota {
         self.0.parts.quota
+    }
+
+    pub(crate) fn content_keys(&self) -> &ContentKeys {
+        &self.0.parts.content_keys
     }
 
     pub(crate) fn access(&self) -> &dyn Access {
@@ -114,6 +129,11 @@ impl Queue {
     /// Subscribes to signals of other processes.
     pub async fn listen(&self, topic: Topic) -> Result<Subscription, StoreError> {
         self.0.parts.bus.subscribe(topic).await
+    }
+
+    /// Returns for each topic, in order, whether a process is subscribed to it now.
+    pub(crate) async fn have_listeners(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
+        self.0.parts.bus.have_subscribers(topics).await
     }
 
     /// Publishes that these jobs have changed.

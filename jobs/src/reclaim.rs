@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use entity::jobs::{Column, Entity, Model, Status};
-use mcp::job::{JobId, JobOutcome, Origin};
+use mcp::{ContentKeys, job::JobId};
 use platform::db::{self, Failure, dialect};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
     sea_query::Expr,
 };
 
-use crate::{convert::later, finish, queue::Queue, row};
+use crate::{content::Content, failed::failed, finish, queue::Queue, row};
 
 /// The most jobs that one call reclaims: few enough that other statements are not delayed.
 const BATCH: i64 = 200;
@@ -29,13 +29,21 @@ const UNANSWERED: &str = "The job waited for an answer from the user for 24 hour
 ///
 /// Any worker may call this at any time, also concurrently.
 pub async fn reclaim(queue: &Queue) -> Result<u64, Failure> {
+    let count = reclaim_batch(queue).await?;
+    if count > 0 {
+        tracing::warn!(count, "Reclaimed jobs whose lease had expired");
+    }
+    Ok(count)
+}
+
+/// Does the same as [`reclaim`], without the line in the log.
+pub(crate) async fn reclaim_batch(queue: &Queue) -> Result<u64, Failure> {
     let now = queue.clock().now();
     let reclaimed = reclaim_expired(queue, now).await?;
     if reclaimed.is_empty() {
         return Ok(0);
     }
     let count = u64::try_from(reclaimed.len()).unwrap_or(u64::MAX);
-    tracing::warn!(count, "Reclaimed jobs whose lease had expired");
     for job in &reclaimed {
         if job.was_running {
             queue.count_attempt(&job.tool, "lost");
@@ -44,7 +52,7 @@ pub async fn reclaim(queue: &Queue) -> Result<u64, Failure> {
             queue.count_job(&job.tool, "failed");
         }
     }
-    queue.jobs_changed(reclaimed.into_iter().filter(|it| it.ended).map(|it| it.job)).await;
+    queue.jobs_changed(reclaimed.into_iter().map(|it| it.job)).await;
     queue.job_queued().await;
     Ok(count)
 }
@@ -85,7 +93,7 @@ async fn reclaim_expired(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Reclai
         if expired.parent_id.as_ref().is_some_and(|parent| !parents.contains(parent)) {
             continue; // its parent is not locked: the next call reclaims it
         }
-        let given_up = requeue_or_fail(&transaction, now, &expired).await?;
+        let given_up = requeue_or_fail(queue.content_keys(), &transaction, now, &expired).await?;
         let ended = given_up.is_some();
         if let Some(parent) = given_up.flatten() {
             *finished.entry(parent).or_default() += 1;
@@ -107,6 +115,7 @@ async fn reclaim_expired(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Reclai
 
 /// Requeues a job (`Ok(None)`), or fails it (`Some`, with its parent if it has one).
 async fn requeue_or_fail(
+    keys: &ContentKeys,
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
     expired: &Model,
@@ -118,36 +127,26 @@ async fn requeue_or_fail(
         _ => None,
     };
     let update = Entity::update_many()
-        .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
         .col_expr(Column::Worker, Expr::value(None::<String>))
-        .col_expr(Column::UpdatedAt, Expr::value(now))
         .col_expr(Column::Failures, Expr::value(failures))
+        .col_expr(Column::LostAttempt, Expr::value(expired.attempt))
         .filter(Column::Id.eq(expired.id.as_str()));
     let Some(text) = given_up else {
-        // Due at once: the client has already waited for the lease to expire.
+        // Due at once: the client has already waited for the loss to be noticed.
         let update = update
             .col_expr(Column::Status, Expr::value(Status::Queued))
+            .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
+            .col_expr(Column::UpdatedAt, Expr::value(now))
             .col_expr(Column::RunAt, Expr::value(now));
         update.exec(db).await?;
         return Ok(None);
     };
     // The error of an earlier attempt says more than that a worker was lost.
-    let text = expired.error.as_deref().filter(|_| text == LOST).unwrap_or(text);
+    let content = Content::of(keys, &expired.id);
+    let error = expired.error.as_deref().filter(|_| text == LOST);
+    let error = error.and_then(|error| content.open(Column::Error, error).ok());
+    let text = error.as_deref().unwrap_or(text);
     // A job that this version cannot read is failed as well: other jobs may depend on its end.
-    let notifies_client =
-        row::call(expired).is_ok_and(|call| matches!(call.origin, Origin::Stream { .. }));
-    let expires_at = expired.parent_id.is_none();
-    let expires_at = expires_at.then(|| later(now, row::duration(expired.keep_ms)));
-    update
-        .col_expr(Column::Status, Expr::value(Status::Failed))
-        .col_expr(Column::Questions, Expr::value(None::<String>))
-        .col_expr(Column::Arguments, Expr::value(None::<String>))
-        .col_expr(Column::Checkpoint, Expr::value(None::<String>))
-        .col_expr(Column::Outcome, Expr::value(row::encode(&JobOutcome::failed(text))?))
-        .col_expr(Column::Announced, Expr::value(!notifies_client))
-        .col_expr(Column::EndedAt, Expr::value(now))
-        .col_expr(Column::ExpiresAt, Expr::value(expires_at))
-        .exec(db)
-        .await?;
+    failed(keys, now, update, expired, text)?.exec(db).await?;
     Ok(Some(expired.parent_id.clone()))
 }

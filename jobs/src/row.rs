@@ -1,99 +1,45 @@
-//! Encoding of the columns of a job. Each JSON value contains the version of its format, so that an
-//! instance of another version, during a deployment, detects a value that it cannot read.
+//! Conversion between the rows of the table and the engine's types.
 
-use std::{collections::BTreeMap, mem, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, mem, time::Duration};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use entity::{
     GrantId, Kid,
-    jobs::{Model, Status},
+    jobs::{Column, Model, Status},
 };
 use mcp::{
-    Caller, ClientAnswer, Question,
+    Caller, ClientAnswer, ContentKeys, Question,
     job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin, Progress},
 };
 use platform::db::Failure;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use runner::Lease;
 use serde_json::value::RawValue;
 
 use crate::{
-    convert::{internal, unreadable},
+    content::{Content, LOST_CONTENT, is_lost},
+    convert::unreadable,
+    encoding::{decode, encode},
     limits::{MAX_CLAIMS, RESULT_TTL, RESULT_TTL_BOUNDS},
 };
-
-/// The version of the JSON format that this program writes.
-const VERSION: u8 = 1;
-
-#[derive(Serialize)]
-struct Writing<'a, T> {
-    v: u8,
-    it: &'a T,
-}
-
-#[derive(Deserialize)]
-struct Reading<T> {
-    it: T,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    v: u8,
-}
-
-/// Encodes a value for a column.
-pub(super) fn encode(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(&Writing { v: VERSION, it: value }).map_err(internal)
-}
-
-/// Decodes a column. Fails if the value has no version, or another version than [`VERSION`].
-pub(super) fn decode<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
-    let Version { v } = serde_json::from_str(text).context("the value has no format version")?;
-    if v != VERSION {
-        bail!("the value has format version {v}; this program reads version {VERSION}");
-    }
-    Ok(serde_json::from_str::<Reading<T>>(text)?.it)
-}
-
-/// Decodes a column that may be `NULL`; `NULL` is the default value.
-pub(super) fn decode_or_default<T: DeserializeOwned + Default>(
-    text: Option<&str>,
-) -> anyhow::Result<T> {
-    text.map_or_else(|| Ok(T::default()), decode)
-}
 
 pub(super) fn id(row: &Model) -> Result<JobId, Failure> {
     JobId::parse(&row.id).ok_or_else(|| unreadable("the id", anyhow!("it is “{}”", row.id)))
 }
 
 /// Encodes a call as two columns: the call without its arguments, and the arguments.
-pub(super) fn encode_call(mut call: JobCall) -> Result<(String, String), Failure> {
+pub(super) fn encode_call(
+    content: Content<'_>,
+    mut call: JobCall,
+) -> Result<(String, String), Failure> {
     let arguments = mem::replace(&mut call.arguments, RawValue::NULL.to_owned());
-    Ok((encode(&call)?, Box::<str>::from(arguments).into()))
+    Ok((encode(&call)?, content.seal(Column::Arguments, arguments.get())))
 }
 
 /// The grant and the key of the access token of a call. `None` for tokens of another kind, such as
 /// those from the command line.
 pub(super) fn grant_and_key(caller: &Caller) -> (Option<GrantId>, Option<Kid>) {
     (caller.grant.parse().ok(), (!caller.key.is_empty()).then(|| Kid(caller.key.to_string())))
-}
-
-/// The data of a claimed job that is needed to write the end of the attempt.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    /// The job.
-    pub job: JobId,
-    /// The attempt number, which fences its writes.
-    pub number: u32,
-    /// The owner of the job.
-    pub owner: String,
-    pub(super) tool: String,
-    pub(super) failures: u32,
-    pub(super) max_attempts: u32,
-    pub(super) keep: Duration,
-    pub(super) parent: Option<JobId>,
-    /// Whether the client must be notified of results and questions, because its call is a stream.
-    pub(super) notifies_client: bool,
 }
 
 pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
@@ -110,11 +56,9 @@ pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
     })
 }
 
-impl Lease {
-    /// Whether the job has been claimed [`MAX_CLAIMS`] times.
-    pub(super) fn has_reached_max_claims(&self) -> bool {
-        self.number >= MAX_CLAIMS
-    }
+/// Whether a job has been claimed [`MAX_CLAIMS`] times.
+pub(super) fn has_reached_max_claims(lease: &Lease) -> bool {
+    lease.number >= MAX_CLAIMS
 }
 
 /// The call without its arguments, which most readers do not need.
@@ -123,39 +67,58 @@ pub(super) fn call(row: &Model) -> Result<JobCall, Failure> {
 }
 
 /// The complete call, to run it. Takes the arguments out of `row`.
-pub(super) fn complete_call(row: &mut Model) -> Result<JobCall, Failure> {
+pub(super) fn complete_call(keys: &ContentKeys, row: &mut Model) -> Result<JobCall, Failure> {
     let mut call = call(row)?;
     // Rows from before the column existed have the arguments in the call.
     if let Some(arguments) = row.arguments.take() {
-        let arguments = RawValue::from_string(arguments);
+        let opened = Content::of(keys, &row.id).open(Column::Arguments, &arguments);
+        let arguments = opened.and_then(|text| Ok(RawValue::from_string(text.into_owned())?));
         call.arguments = arguments.map_err(|error| unreadable("the arguments", error))?;
     }
     Ok(call)
 }
 
-pub(super) fn answers(row: &Model) -> Result<BTreeMap<String, ClientAnswer>, Failure> {
-    decode_or_default(row.answers.as_deref()).map_err(|error| unreadable("the answers", error))
+pub(super) fn answers(
+    keys: &ContentKeys,
+    row: &Model,
+) -> Result<BTreeMap<String, ClientAnswer>, Failure> {
+    Content::of(keys, &row.id)
+        .decode_or_default(Column::Answers, row.answers.as_deref())
+        .map_err(|error| unreadable("the answers", error))
 }
 
 /// The questions that are still open; empty unless the job requires input.
-pub(super) fn open_questions(row: &Model) -> Result<BTreeMap<String, Question>, Failure> {
+pub(super) fn open_questions(
+    keys: &ContentKeys,
+    row: &Model,
+) -> Result<BTreeMap<String, Question>, Failure> {
     if row.status != Status::InputRequired {
         return Ok(BTreeMap::new());
     }
-    let mut questions: BTreeMap<String, Question> = decode_or_default(row.questions.as_deref())
+    let mut questions: BTreeMap<String, Question> = Content::of(keys, &row.id)
+        .decode_or_default(Column::Questions, row.questions.as_deref())
         .map_err(|error| unreadable("the questions", error))?;
-    let answers = answers(row)?;
+    let answers = answers(keys, row)?;
     questions.retain(|key, _| !answers.contains_key(key));
     Ok(questions)
 }
 
-pub(super) fn outcome(row: &Model) -> Result<Option<JobOutcome>, Failure> {
-    let outcome = row.outcome.as_deref().map(decode).transpose();
+fn outcome(keys: &ContentKeys, row: &Model) -> Result<Option<JobOutcome>, Failure> {
+    let content = Content::of(keys, &row.id);
+    let outcome = row.outcome.as_deref().map(|it| content.decode(Column::Outcome, it)).transpose();
     outcome.map_err(|error| unreadable("the outcome", error))
 }
 
-pub(super) fn progress(row: &Model) -> Option<Progress> {
-    Some(Progress { done: row.progress?, total: row.total, message: row.message.clone() })
+/// The last progress. A message that cannot be decrypted is left out.
+pub(super) fn progress(keys: &ContentKeys, row: &Model) -> Option<Progress> {
+    let message = row.message.as_deref().and_then(|message| {
+        let opened = Content::of(keys, &row.id).open(Column::Message, message);
+        let opened = opened.inspect_err(|error| {
+            tracing::debug!(error = ?error, job = row.id, "Could not decrypt a progress message");
+        });
+        opened.ok().map(Cow::into_owned)
+    });
+    Some(Progress { done: row.progress?, total: row.total, message })
 }
 
 pub(super) fn status(status: Status) -> JobStatus {
@@ -169,8 +132,42 @@ pub(super) fn status(status: Status) -> JobStatus {
     }
 }
 
-/// Converts a row to the engine's type.
-pub(super) fn job(row: &Model) -> Result<Job, Failure> {
+/// The status of a job that has not been claimed since it was read with this status.
+pub(super) fn stored_status(status: JobStatus) -> Status {
+    match status {
+        JobStatus::Queued => Status::Queued,
+        JobStatus::Running => Status::Running,
+        JobStatus::InputRequired => Status::InputRequired,
+        JobStatus::Completed => Status::Completed,
+        JobStatus::Failed => Status::Failed,
+        JobStatus::Cancelled => Status::Cancelled,
+    }
+}
+
+/// Converts a row to the engine's type. A job whose questions or result cannot be decrypted is
+/// presented as failed; the row stays as it is (see [`crate::lost::job`]).
+pub(super) fn job(keys: &ContentKeys, row: &Model) -> Result<Job, Failure> {
+    let mut job = job_without_content(keys, row)?;
+    let content = open_questions(keys, row).and_then(|it| Ok((it, outcome(keys, row)?)));
+    match content {
+        Ok((questions, outcome)) => (job.questions, job.outcome) = (questions, outcome),
+        Err(error) if is_lost(&error) => {
+            tracing::error!(
+                error = ?error, job = row.id, tool = row.tool,
+                "Could not decrypt a job; it is shown as failed"
+            );
+            // The status of an ended job is needed to mark it as delivered.
+            if !job.status.is_final() {
+                job.status = JobStatus::Failed;
+            }
+            job.outcome = Some(JobOutcome::failed(LOST_CONTENT));
+        }
+        Err(other) => return Err(other),
+    }
+    Ok(job)
+}
+
+fn job_without_content(keys: &ContentKeys, row: &Model) -> Result<Job, Failure> {
     let call = call(row)?;
     let kept = row.expires_at.map(|expires_at| expires_at - row.created_at);
     let ttl = kept.and_then(|kept| kept.to_std().ok());
@@ -179,28 +176,15 @@ pub(super) fn job(row: &Model) -> Result<Job, Failure> {
         version: call.version,
         tool: call.tool,
         status: status(row.status),
-        progress: progress(row),
-        questions: open_questions(row)?,
-        outcome: outcome(row)?,
+        progress: progress(keys, row),
+        questions: BTreeMap::new(),
+        outcome: None,
         origin: call.origin,
         created_at: row.created_at.timestamp_millis(),
         updated_at: row.updated_at.timestamp_millis(),
         // While the job is unfinished, this is the minimum.
         ttl: ttl.unwrap_or_else(|| duration(row.keep_ms)),
     })
-}
-
-/// Converts a row, for lists, which must not fail because of one unreadable job. `None`: this
-/// version cannot read the job, and has logged that.
-pub(super) fn readable_job(row: &Model) -> Option<Job> {
-    job(row)
-        .inspect_err(|error| {
-            tracing::error!(
-                dependency = error.dependency(), error = ?error, job = row.id,
-                "Could not read a job; it is left out"
-            );
-        })
-        .ok()
 }
 
 /// The job of a row that is being inserted.
@@ -234,35 +218,4 @@ pub(super) fn duration(millis: i64) -> Duration {
 /// A number from a column that is never negative.
 pub(super) fn count(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use mcp::RpcError;
-
-    use super::*;
-
-    #[test]
-    fn a_value_of_another_format_version_is_rejected() {
-        let text = encode(&"it").unwrap();
-        assert_eq!(text, r#"{"v":1,"it":"it"}"#);
-        assert_eq!(decode::<String>(&text).unwrap(), "it");
-        assert!(decode::<String>(r#"{"v":2,"it":"it"}"#).is_err());
-        assert!(decode::<String>(r#""it""#).is_err());
-    }
-
-    #[test]
-    fn an_outcome_is_restored_byte_for_byte() {
-        let text = r#"{ "content": [],  "x": "\u0000" }"#;
-        let result = RawValue::from_string(text.to_owned()).unwrap();
-        let kept =
-            encode(&JobOutcome::Result { result, is_error: false, is_fault: false }).unwrap();
-        let JobOutcome::Result { result, is_error: false, .. } = decode(&kept).unwrap() else {
-            panic!("expected a result")
-        };
-        assert_eq!(result.get(), text);
-        let error = RpcError::invalid_params("no");
-        let kept = encode(&JobOutcome::Error(error.clone())).unwrap();
-        assert!(matches!(decode(&kept).unwrap(), JobOutcome::Error(decoded) if decoded == error));
-    }
 }

@@ -7,6 +7,7 @@ use mcp::{
     ClientAnswer, StoreError, UserId,
     job::{Job, JobId, JobPage, NewJob, NotEnqueued},
 };
+use serde_json::Value;
 
 use crate::{answer, cancel, convert::store_error, enqueue::enqueue, queue::Queue, read};
 
@@ -24,7 +25,7 @@ impl mcp::job::Jobs for Store {
     }
 
     async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError> {
-        read::get(&self.0.db_of(user), user, id).await.map_err(store_error)
+        read::get(&self.0, user, id).await.map_err(store_error)
     }
 
     async fn list_of_tools(
@@ -34,7 +35,16 @@ impl mcp::job::Jobs for Store {
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError> {
-        read::list(&self.0.db_of(user), user, tools, after, max).await.map_err(store_error)
+        read::list(&self.0, user, tools, after, max).await.map_err(store_error)
+    }
+
+    async fn find_unfinished(
+        &self,
+        user: &UserId,
+        tool: &str,
+        arguments: &Value,
+    ) -> Result<Option<Job>, StoreError> {
+        read::find_unfinished(&self.0, user, tool, arguments).await.map_err(store_error)
     }
 
     async fn answer(

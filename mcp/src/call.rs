@@ -26,6 +26,7 @@ use crate::{
     job::{AttemptStore, Child, JobId, JobOutcome, MAX_CHILDREN, Progress},
     question::{BadAnswer, ClientAnswer, Elicited, Question, Root, SampleRequest, Sampled},
     rpc::{self, RequestId, RpcError},
+    seal::Sealing,
     store::Signal,
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
@@ -58,6 +59,10 @@ pub(crate) struct CallContext {
     /// The minimum severity of log messages. `None`: the client wants none.
     pub(crate) log_level: Option<LogLevel>,
     pub(crate) answers: BTreeMap<String, ClientAnswer>,
+    /// When the questions of the last round were asked, in seconds since the Unix epoch. `None`:
+    /// nothing was asked, or it is not known.
+    pub(crate) asked_at: Option<i64>,
+    pub(crate) sealing: Arc<Sealing>,
     /// The last progress sent to the client.
     pub(crate) progress: Option<f64>,
     pub(crate) cancel: CancellationToken,
@@ -88,6 +93,8 @@ pub struct Call {
     progress_token: Option<RequestId>,
     log_level: Option<LogLevel>,
     answers: BTreeMap<String, ClientAnswer>,
+    asked_at: Option<i64>,
+    sealing: Arc<Sealing>,
     progress: Mutex<Option<f64>>,
     asked: Mutex<BTreeMap<String, Question>>,
     /// The outcomes of children, by the tool's key.
@@ -140,6 +147,8 @@ impl Call {
             progress_token: context.progress_token,
             log_level: context.log_level,
             answers: context.answers,
+            asked_at: context.asked_at,
+            sealing: context.sealing,
             progress: Mutex::new(context.progress),
             asked: Mutex::default(),
             cancel: context.cancel,
@@ -368,7 +377,7 @@ impl Call {
         capability.declared_in(&self.capabilities, self.version)
     }
 
-    fn require(
+    pub(crate) fn require(
         &self,
         key: &str,
         question: impl FnOnce() -> Question,
@@ -380,7 +389,7 @@ impl Call {
         Err(ToolError::InputRequired(InputRequired(())))
     }
 
-    fn bad_answer(&self, key: &str, bad: BadAnswer) -> ToolError {
+    pub(crate) fn bad_answer(&self, key: &str, bad: BadAnswer) -> ToolError {
         match bad {
             BadAnswer::Refused(reason) => ToolError::Failed(format!(
                 "The client did not answer the question `{key}`: {}",
@@ -428,6 +437,8 @@ impl Call {
             progress_token: None,
             log_level: None,
             answers: BTreeMap::new(),
+            asked_at: None,
+            sealing: Arc::clone(&self.sealing),
             progress: Mutex::default(),
             asked: Mutex::default(),
             children: Mutex::default(),
@@ -438,6 +449,16 @@ impl Call {
             jobs: self.jobs.clone(),
             job: None,
         }
+    }
+
+    pub(crate) fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+
+    /// How many seconds ago the questions of the last round were asked. `None`: it is not known. The
+    /// clocks of two instances may differ, so it may be negative.
+    pub(crate) fn seconds_since_asked(&self) -> Option<i64> {
+        self.asked_at.map(|asked_at| self.sealing.now() - asked_at)
     }
 
     pub(crate) fn answers(&self) -> BTreeMap<String, ClientAnswer> {

@@ -80,4 +80,19 @@ impl Caller {
     pub fn may(&self, scope: &str) -> bool {
         scope.is_empty() || self.scopes.contains(scope)
     }
+
+    /// Records a change of the user's data as a line of the log. Call after the commit. `tool`: the
+    /// name of the tool, or of the tool that does the same. `changed`: the ids of what was changed, or
+    /// a number; no content.
+    pub fn audit(&self, tool: &str, changed: impl fmt::Display) {
+        tracing::info!(
+            audit = "data_changed",
+            user = self.user.as_str(),
+            client = &*self.client,
+            grant = &*self.grant,
+            tool,
+            changed = %changed,
+            "Audit: data changed"
+        );
+    }
 }

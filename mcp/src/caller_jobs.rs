@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde_json::Value;
+
 use crate::{
     caller::Caller,
     error::ToolError,
@@ -70,6 +72,19 @@ impl CallerJobs<'_> {
         };
         match self.missing_scope(&job.tool) {
             None => Ok(Some(job)),
+            Some(scope) => Err(JobAccessError::MissingScope(scope)),
+        }
+    }
+
+    /// Finds the newest unfinished job of a call, by its tool and arguments. `Ok(None)`: the user has
+    /// none, or it has already ended.
+    pub async fn find_unfinished(
+        &self,
+        tool: &str,
+        arguments: &Value,
+    ) -> Result<Option<Job>, JobAccessError> {
+        match self.missing_scope(tool) {
+            None => Ok(self.jobs.find_unfinished(&self.caller.user, tool, arguments).await?),
             Some(scope) => Err(JobAccessError::MissingScope(scope)),
         }
     }

@@ -35,33 +35,41 @@ impl Accepted {
 /// Reads `Accept`. If it is absent or contains no media range, all formats are acceptable.
 pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
     let values = headers.get_all(http::header::ACCEPT).iter();
-    let ranges: Vec<MediaRange> = values
+    let mut ranges = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| split_unquoted(value, ','))
         .filter_map(MediaRange::parse)
-        .collect();
-    if ranges.is_empty() {
+        .peekable();
+    if ranges.peek().is_none() {
         return Accepted::EVERYTHING;
     }
-    Accepted {
-        json: accepts(&ranges, "application", "json"),
-        events: accepts(&ranges, "text", "event-stream"),
+    // The most specific matching range decides, regardless of its position (RFC 9110 section 12.5.1).
+    let (mut json, mut events) = (None, None);
+    for range in ranges {
+        json = json.max(range.verdict("application", "json"));
+        events = events.max(range.verdict("text", "event-stream"));
     }
+    let is_acceptable =
+        |verdict: Option<Verdict>| verdict.is_some_and(|(_, acceptable)| acceptable);
+    Accepted { json: is_acceptable(json), events: is_acceptable(events) }
 }
 
+/// How specifically a media range matches a media type (2 exactly, 1 as `type/*`, 0 as `*/*`), and whether
+/// it makes the type acceptable.
+type Verdict = (u8, bool);
+
 /// A media range of an `Accept` header.
-struct MediaRange {
-    kind: String,
-    subtype: String,
+struct MediaRange<'a> {
+    kind: &'a str,
+    subtype: &'a str,
     /// Whether its weight is 0: matching media types are not acceptable.
     excluded: bool,
 }
 
-impl MediaRange {
-    fn parse(text: &str) -> Option<Self> {
+impl<'a> MediaRange<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
         let mut parts = split_unquoted(text, ';').map(str::trim);
-        let range = parts.next()?.to_ascii_lowercase();
-        let (kind, subtype) = match range.as_str() {
+        let (kind, subtype) = match parts.next()? {
             // Sent by old Java clients for `*/*`.
             "*" => ("*", "*"),
             range => range.split_once('/')?,
@@ -71,37 +79,33 @@ impl MediaRange {
             name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>())
         });
         Some(Self {
-            kind: kind.trim().to_owned(),
-            subtype: subtype.trim().to_owned(),
+            kind: kind.trim(),
+            subtype: subtype.trim(),
             excluded: weight.is_some_and(|weight| weight.is_ok_and(|weight| weight <= 0.0)),
         })
     }
 
-    /// How specifically the range matches a media type: 2 exactly, 1 as `type/*`, 0 as `*/*`.
-    /// `None`: it does not match.
-    fn specificity(&self, kind: &str, subtype: &str) -> Option<u8> {
-        match (self.kind.as_str(), self.subtype.as_str()) {
-            ("*", "*") => Some(0),
-            (range, "*") if range == kind => Some(1),
-            (range, name) if range == kind && name == subtype => Some(2),
-            _ => None,
-        }
+    /// `None`: the range does not match.
+    fn verdict(&self, kind: &str, subtype: &str) -> Option<Verdict> {
+        let is_kind = self.kind.eq_ignore_ascii_case(kind);
+        let specificity = match (self.kind, self.subtype) {
+            ("*", "*") => 0,
+            (_, "*") if is_kind => 1,
+            (_, name) if is_kind && name.eq_ignore_ascii_case(subtype) => 2,
+            _ => return None,
+        };
+        Some((specificity, !self.excluded))
     }
-}
-
-/// Whether a media type is acceptable: the most specific matching range decides, regardless of its
-/// position (RFC 9110 section 12.5.1).
-fn accepts(ranges: &[MediaRange], kind: &str, subtype: &str) -> bool {
-    let matching = ranges
-        .iter()
-        .filter_map(|range| Some((range.specificity(kind, subtype)?, !range.excluded)));
-    matching.max().is_some_and(|(_, acceptable)| acceptable)
 }
 
 /// Splits at a separator outside of quoted strings.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let has_quotes = text.contains('"');
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character: char| {
+        if !has_quotes {
+            return character == separator;
+        }
         let literal = std::mem::take(&mut escaped);
         match character {
             '"' if !literal => quoted = !quoted,

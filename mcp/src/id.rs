@@ -13,7 +13,12 @@ pub struct SessionId(Arc<str>);
 impl SessionId {
     /// Creates a random id.
     pub fn random() -> Self {
-        Self(random_id().into())
+        Self::from_bits(&rand::random())
+    }
+
+    /// Creates an id from 128 bits, which must be random.
+    pub fn from_bits(bits: &[u8; 16]) -> Self {
+        Self(encoded_id(bits).into())
     }
 
     /// Parses an id sent by a client. `None`: not in the format of an id.
@@ -44,7 +49,12 @@ impl StreamId {
 
     /// Creates a random id for the stream of a POST.
     pub fn random() -> Self {
-        Self(random_id().into())
+        Self::from_bits(&rand::random())
+    }
+
+    /// Creates an id for the stream of a POST from 128 bits, which must be random.
+    pub fn from_bits(bits: &[u8; 16]) -> Self {
+        Self(encoded_id(bits).into())
     }
 
     /// The id of the session's stream for messages that do not belong to a call.
@@ -87,7 +97,12 @@ pub struct JobId(Arc<str>);
 impl JobId {
     /// Creates a random id.
     pub fn random() -> Self {
-        Self(random_id().into())
+        Self::from_bits(&rand::random())
+    }
+
+    /// Creates an id from 128 bits, which must be random.
+    pub fn from_bits(bits: &[u8; 16]) -> Self {
+        Self(encoded_id(bits).into())
     }
 
     /// Derives an id from a hash.

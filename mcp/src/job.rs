@@ -266,6 +266,23 @@ pub enum NotEnqueued {
     Unavailable(#[from] StoreError),
 }
 
+impl NotEnqueued {
+    /// Returns a sentence for the user that says which limit was reached.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::TooMany { limit } => {
+                let jobs = if *limit == 1 { "job" } else { "jobs" };
+                format!("You already have {limit} unfinished {jobs}, the maximum.")
+            }
+            Self::TooLarge { megabytes } => format!(
+                "With this call the arguments of your unfinished jobs would exceed {megabytes} MB, \
+                 the maximum."
+            ),
+            Self::Unavailable(_) => "Jobs are temporarily unavailable.".to_owned(),
+        }
+    }
+}
+
 /// What an engine needs to run calls as jobs.
 #[derive(Clone)]
 pub struct JobSettings {
@@ -305,6 +322,14 @@ pub trait Jobs: Send + Sync {
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError>;
+    /// Finds the newest unfinished job of a call, by its tool and arguments. `Ok(None)`: the user has
+    /// none, or it has already ended.
+    async fn find_unfinished(
+        &self,
+        user: &UserId,
+        tool: &str,
+        arguments: &Value,
+    ) -> Result<Option<Job>, StoreError>;
     /// Stores answers of the client; keys that are not open are ignored. The answer to the last
     /// open question queues the job again. Returns the new state. `Ok(None)`: the user has no such
     /// job.
@@ -338,6 +363,8 @@ pub struct Attempt {
     pub answers: BTreeMap<String, ClientAnswer>,
     /// The outcomes of the children that the tool asked for, by the tool's key.
     pub children: BTreeMap<String, JobOutcome>,
+    /// Whether the worker of the previous attempt was lost. The client is informed.
+    pub follows_loss: bool,
     /// The last stored progress: later progress must exceed it.
     pub progress: Option<Progress>,
     /// The checkpoint of an earlier attempt.

@@ -7,6 +7,7 @@
 //! | task | items |
 //! |---|---|
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
+//! | show the result of a tool in the conversation | [`View`], [`views`] |
 //! | serve them | [`Catalog`], [`Engine`], [`http::Endpoint`] |
 //! | add your own checks around the engine | [`http`], [`Reply`] |
 //! | run calls as jobs in a worker | [`job`] |
@@ -150,9 +151,14 @@ mod call;
 mod caller;
 mod caller_jobs;
 mod catalog;
+mod confirm;
+mod content_keys;
 mod engine;
+mod environment;
 mod error;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod headers;
 pub mod http;
 mod id;
@@ -169,6 +175,7 @@ pub mod store;
 pub mod trace;
 mod types;
 mod version;
+pub mod views;
 
 /// The target of `tracing` events for metrics, at level `debug`. Each has one of these fields, an
 /// unsigned number:
@@ -191,9 +198,12 @@ pub use catalog::{
     AnyPrompt, AnyResource, AnyTool, Catalog, HeaderParam, MatchedUri, NoInput, Prompt,
     PromptArgument, PromptDefinition, PromptEntry, Resource, ResourceKind, ResourcePage,
     ResourceSlot, ResourceTemplate, RunMode, ServerInfo, Text, Tool, ToolDefinition, ToolEntry,
-    ToolOutput,
+    ToolOutput, View,
 };
+pub use confirm::{ConfirmToken, Confirmation, ConfirmationWanted, Step};
+pub use content_keys::{CannotOpen, ContentKey, ContentKeys};
 pub use engine::{Engine, Settings};
+pub use environment::{Environment, Simulated};
 pub use error::{BoxError, ChildrenWanted, InputRequired, ToolError};
 pub use failure::{CallFailure, LateFailure};
 pub use question::{Capability, ClientAnswer, Elicited, Question, Root, SampleRequest, Sampled};

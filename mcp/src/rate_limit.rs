@@ -19,8 +19,8 @@ pub struct RequestCost {
     /// pings, streams. They have a quota of their own, so that other requests cannot prevent a
     /// client from connecting.
     pub light: u32,
-    /// Frequent and inexpensive messages: further pages of lists, polling of tasks, notifications,
-    /// answers to questions, subscriptions.
+    /// Frequent and inexpensive messages: further pages of lists, polling of tasks, the polling tools
+    /// of views, notifications, answers to questions, subscriptions.
     pub followups: u32,
 }
 
@@ -50,7 +50,7 @@ impl RequestCost {
     /// The cost of a message for connecting.
     pub(crate) const LIGHT: Self = Self { calls: 0, light: 1, followups: 0 };
     const CALL: Self = Self { calls: 1, light: 0, followups: 0 };
-    const FOLLOWUP: Self = Self { calls: 0, light: 0, followups: 1 };
+    pub(crate) const FOLLOWUP: Self = Self { calls: 0, light: 0, followups: 1 };
 
     /// The cost of a request.
     pub(crate) fn of_request(request: &Request<'_>) -> Self {

@@ -1,17 +1,20 @@
-//! The encrypted `requestState` of a multi round-trip request: the data that the next round needs,
-//! held by the client, which can neither read nor modify it (2026-07-28, basic/patterns/mrtr).
+//! Encrypted data that a client holds, and can neither read nor modify. The `requestState` of a multi
+//! round-trip request is one: the data that the next round needs (2026-07-28, basic/patterns/mrtr).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
-    aead::{Aead as _, Payload},
+    aead::{Aead as _, AeadInOut as _, Payload},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{caller::Caller, job::JobId, json, question::ClientAnswer, rpc::RpcError};
+use crate::{
+    caller::Caller, environment::Environment, job::JobId, json, question::ClientAnswer,
+    rpc::RpcError,
+};
 
 /// How long a state is valid: the time for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
@@ -23,12 +26,18 @@ const MAX_LENGTH: usize = 1 << 20;
 /// encoding, which adds a third, and for the other fields.
 const MAX_ANSWERS_BYTES: usize = 640 * 1024;
 
-const NONCE_LENGTH: usize = 24;
+/// Long enough to be random for any number of messages, so that instances share no counter.
+pub(crate) const NONCE_LENGTH: usize = 24;
+
+const TAG_LENGTH: usize = 16;
+
+/// By how many bytes a sealed message is longer than the message.
+pub(crate) const OVERHEAD: usize = NONCE_LENGTH + TAG_LENGTH;
 
 /// The associated data of the encryption: purpose and format version.
 const PURPOSE: &[u8] = b"mcp/request-state/v1";
 
-/// A key that encrypts request states. All instances must have the same keys.
+/// A key that encrypts request states or users' content. All instances must have the same keys.
 #[derive(Clone)]
 pub struct SealKey([u8; 32]);
 
@@ -41,12 +50,93 @@ impl SealKey {
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&self.0.into())
     }
+
+    /// Appends the nonce, the encrypted message and the tag to `out`. `nonce` must be random.
+    /// `purpose` says what the message is; [`open`](Self::open) accepts no other one.
+    pub(crate) fn seal_to(
+        &self,
+        out: &mut Vec<u8>,
+        nonce: [u8; NONCE_LENGTH],
+        purpose: &[u8],
+        message: &[u8],
+    ) {
+        out.reserve(OVERHEAD + message.len());
+        out.extend(nonce);
+        let start = out.len();
+        out.extend(message);
+        let sealed = out.split_at_mut(start).1;
+        let tag = self
+            .cipher()
+            .encrypt_inout_detached(&XNonce::from(nonce), purpose, sealed.into())
+            .expect("a message that fits into memory can be sealed");
+        out.extend(tag);
+    }
+
+    /// Decrypts a message. `None`: it was not encrypted with this key for this purpose.
+    pub(crate) fn open(&self, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, msg) = sealed.split_first_chunk::<NONCE_LENGTH>()?;
+        self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg, aad: purpose }).ok()
+    }
 }
 
 impl std::fmt::Debug for SealKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SealKey")
     }
+}
+
+/// What is needed to seal data for a client.
+pub(crate) struct Sealing {
+    /// The first key encrypts, all of them decrypt.
+    pub(crate) keys: Vec<SealKey>,
+    /// The clock, in seconds since the Unix epoch.
+    pub(crate) now: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// The source of nonces.
+    pub(crate) environment: Environment,
+}
+
+impl Sealing {
+    pub(crate) fn now(&self) -> i64 {
+        (self.now)()
+    }
+
+    /// Encrypts a message for a purpose. Only [`Self::decrypt`] with the same purpose decrypts it.
+    pub(crate) fn encrypt(&self, purpose: &[u8], message: &[u8]) -> String {
+        encrypt(&self.keys, self.environment.random(), purpose, message)
+    }
+
+    /// Decrypts a message. `None`: it was not encrypted by this server for this purpose.
+    pub(crate) fn decrypt(&self, purpose: &[u8], text: &str) -> Option<Vec<u8>> {
+        decrypt(&self.keys, purpose, text)
+    }
+
+    /// Encrypts a `requestState`.
+    pub(crate) fn seal(&self, binding: &Binding<'_>, kept: &SealedAnswers) -> String {
+        seal(&self.keys, self.now(), self.environment.random(), binding, kept)
+    }
+
+    /// Decrypts a `requestState`, and checks that it belongs to this request.
+    pub(crate) fn open(
+        &self,
+        binding: &Binding<'_>,
+        text: &str,
+    ) -> Result<SealedAnswers, InvalidState> {
+        open(&self.keys, self.now(), binding, text)
+    }
+}
+
+/// Encrypts a message with the first key. `nonce` must be random.
+fn encrypt(keys: &[SealKey], nonce: [u8; NONCE_LENGTH], purpose: &[u8], message: &[u8]) -> String {
+    let key = keys.first().expect("an engine has at least one key");
+    let mut sealed = Vec::new();
+    key.seal_to(&mut sealed, nonce, purpose, message);
+    URL_SAFE_NO_PAD.encode(sealed)
+}
+
+/// Decrypts a message with any of the keys.
+fn decrypt(keys: &[SealKey], purpose: &[u8], text: &str) -> Option<Vec<u8>> {
+    let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+    keys.iter().find_map(|key| key.open(purpose, &sealed))
 }
 
 /// The request that a state is bound to.
@@ -63,13 +153,18 @@ impl Binding<'_> {
         // Whitespace and the order of keys are not significant.
         let canonical = json::from_str::<serde_json::Value>(self.arguments)
             .map_or_else(|_| self.arguments.to_owned(), |it| it.to_string());
-        let mut hash = Sha256::new();
-        for part in [self.method, self.target, &canonical] {
-            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(part);
-        }
-        URL_SAFE_NO_PAD.encode(hash.finalize())
+        URL_SAFE_NO_PAD.encode(digest_of([self.method, self.target, &canonical]))
     }
+}
+
+/// The digest of several texts and of where each one ends.
+pub(crate) fn digest_of(parts: [&str; 3]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +185,9 @@ pub(crate) struct SealedAnswers {
     /// The job that asks, if the request became a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<JobId>,
+    /// When the questions of the last round were asked, in seconds since the Unix epoch.
+    #[serde(skip)]
+    pub(crate) asked_at: Option<i64>,
 }
 
 /// The error of a state that was not created by this server, belongs to another request, or has
@@ -109,10 +207,11 @@ pub(crate) fn check_size(kept: &SealedAnswers) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// Encrypts a state with the first key.
+/// Encrypts a state with the first key. `nonce` must be random.
 pub(crate) fn seal(
     keys: &[SealKey],
     now: i64,
+    nonce: [u8; NONCE_LENGTH],
     binding: &Binding<'_>,
     kept: &SealedAnswers,
 ) -> String {
@@ -123,14 +222,7 @@ pub(crate) fn seal(
         expires: now + LIFETIME_SECONDS,
         kept: kept.clone(),
     };
-    let message = crate::rpc::encode(&state);
-    let nonce: [u8; NONCE_LENGTH] = rand::random();
-    let key = keys.first().expect("an engine has at least one key");
-    let sealed = key
-        .cipher()
-        .encrypt(&XNonce::from(nonce), Payload { msg: &message, aad: PURPOSE })
-        .expect("a message that fits into memory can be sealed");
-    URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+    encrypt(keys, nonce, PURPOSE, &crate::rpc::encode(&state))
 }
 
 /// Decrypts a state with any of the keys, and checks that it belongs to this request.
@@ -145,13 +237,7 @@ pub(crate) fn open(
     if text.len() > MAX_LENGTH {
         return Err(InvalidState("`requestState` is too long"));
     }
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_not_base64| FORGED)?;
-    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LENGTH>().ok_or(FORGED)?;
-    let nonce = XNonce::from(*nonce);
-    let message = keys
-        .iter()
-        .find_map(|key| key.cipher().decrypt(&nonce, Payload { msg: sealed, aad: PURPOSE }).ok())
-        .ok_or(FORGED)?;
+    let message = decrypt(keys, PURPOSE, text).ok_or(FORGED)?;
     let state: SealedState = json::from_slice(&message).map_err(|_other_format| FORGED)?;
     if state.user != binding.caller.user.as_str() || state.client != *binding.caller.client {
         return Err(FORGED);
@@ -162,7 +248,7 @@ pub(crate) fn open(
     if now >= state.expires {
         return Err(InvalidState("`requestState` has expired; send the request again without it"));
     }
-    Ok(state.kept)
+    Ok(SealedAnswers { asked_at: Some(state.expires - LIFETIME_SECONDS), ..state.kept })
 }
 
 #[cfg(test)]
@@ -173,6 +259,8 @@ mod tests {
 
     use super::*;
     use crate::caller::UserId;
+
+    const NONCE: [u8; NONCE_LENGTH] = [3; NONCE_LENGTH];
 
     fn caller(user: &str) -> Caller {
         Caller {
@@ -196,9 +284,9 @@ mod tests {
         let (old, new) = (SealKey::new([1; 32]), SealKey::new([2; 32]));
         let (ada, bob) = (caller("ada"), caller("bob"));
         let answers = BTreeMap::from([("k".to_owned(), ClientAnswer::Result(true.into()))]);
-        let kept = SealedAnswers { answers, job: Some(JobId::random()) };
+        let kept = SealedAnswers { answers, job: Some(JobId::random()), asked_at: Some(100) };
         let sealed =
-            seal(std::slice::from_ref(&old), 100, &binding(&ada, r#"{"a":1,"b":2}"#), &kept);
+            seal(std::slice::from_ref(&old), 100, NONCE, &binding(&ada, r#"{"a":1,"b":2}"#), &kept);
         let keys = [new, old];
         let open =
             |caller, arguments, now| super::open(&keys, now, &binding(caller, arguments), &sealed);
@@ -215,12 +303,16 @@ mod tests {
         let binding = binding(&ada, "{}");
         let of_size = |bytes: usize| {
             let answer = ClientAnswer::Result("x".repeat(bytes).into());
-            SealedAnswers { answers: BTreeMap::from([("a".to_owned(), answer)]), job: None }
+            SealedAnswers {
+                answers: BTreeMap::from([("a".to_owned(), answer)]),
+                asked_at: Some(0),
+                ..SealedAnswers::default()
+            }
         };
         let around = crate::rpc::encode(&of_size(0).answers).len();
         let largest = of_size(MAX_ANSWERS_BYTES - around);
         assert_eq!(check_size(&largest).map_err(|error| error.code), Ok(()));
-        let sealed = seal(&keys, 0, &binding, &largest);
+        let sealed = seal(&keys, 0, NONCE, &binding, &largest);
         assert!(open(&keys, 1, &binding, &sealed).is_ok_and(|kept| kept == largest));
         assert!(check_size(&of_size(MAX_ANSWERS_BYTES - around + 1)).is_err());
     }
@@ -232,7 +324,7 @@ mod tests {
             let keys = [SealKey::new([1; 32])];
             let binding = binding(&ada, "{}");
             prop_assert!(open(&keys, 0, &binding, &text).is_err());
-            let mut sealed = seal(&keys, 0, &binding, &SealedAnswers::default()).into_bytes();
+            let mut sealed = seal(&keys, 0, NONCE, &binding, &SealedAnswers::default()).into_bytes();
             let position = position % sealed.len();
             let original = std::mem::replace(&mut sealed[position], byte);
             if original != byte {

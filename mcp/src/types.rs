@@ -122,6 +122,9 @@ pub struct ResourceContents {
     /// Text or bytes.
     #[serde(flatten)]
     pub data: ResourceData,
+    /// Metadata by namespaced key.
+    #[serde(rename = "_meta", default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Value>,
 }
 
 /// The data of a resource.
@@ -145,6 +148,7 @@ impl ResourceContents {
             uri: uri.into(),
             mime_type: Some(mime_type.into()),
             data: ResourceData::Text(text.into()),
+            meta: None,
         }
     }
 
@@ -158,6 +162,7 @@ impl ResourceContents {
             uri: uri.into(),
             mime_type: Some(mime_type.into()),
             data: ResourceData::Blob(base64.into()),
+            meta: None,
         }
     }
 }
@@ -185,6 +190,9 @@ pub struct ResourceEntry {
     /// Audience, priority and time of change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
+    /// Metadata by namespaced key.
+    #[serde(rename = "_meta", default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Value>,
 }
 
 impl ResourceEntry {
@@ -198,6 +206,7 @@ impl ResourceEntry {
             mime_type: None,
             size: None,
             annotations: None,
+            meta: None,
         }
     }
 }

@@ -38,6 +38,11 @@ mod m20261123_000014_jobs_arguments;
 mod m20261128_000016_access_cutoffs;
 mod m20261128_000017_schedule_totals;
 mod m20261129_000019_identity_providers;
+mod m20261130_000020_jobs_lost_attempt;
+mod m20261130_000021_audit_of_user;
+mod m20261130_000022_oauth_calls;
+mod m20261130_000023_dpop;
+mod m20261130_000030_service_clients;
 
 /// The schema of a product: the migrations of the base and its own, in the order of their names.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +77,11 @@ fn base() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261128_000016_access_cutoffs::Migration),
         Box::new(m20261128_000017_schedule_totals::Migration),
         Box::new(m20261129_000019_identity_providers::Migration),
+        Box::new(m20261130_000020_jobs_lost_attempt::Migration),
+        Box::new(m20261130_000021_audit_of_user::Migration),
+        Box::new(m20261130_000022_oauth_calls::Migration),
+        Box::new(m20261130_000023_dpop::Migration),
+        Box::new(m20261130_000030_service_clients::Migration),
     ]
 }
 

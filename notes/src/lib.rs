@@ -4,7 +4,9 @@
 //! |---|---|
 //! | list everything that the product consists of | [`product`] |
 //! | add a tool, resource or prompt | [`tools`], [`resources`], [`prompts`] |
+//! | change what clients show in the conversation | [`views`] |
 //! | read and write notes | [`store`] |
+//! | change what users see on the account page | `pages` |
 //! | read and write documents of notes | [`transfer`] |
 //! | notify clients of a change | [`changes`], [`uris`] |
 
@@ -16,9 +18,12 @@ pub mod changes;
 pub mod entity;
 mod errors;
 pub mod exports;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod limits;
 mod migrations;
 mod note_id;
+mod pages;
 mod progress;
 pub mod prompts;
 pub mod resources;
@@ -26,9 +31,11 @@ pub mod scopes;
 mod settings;
 mod state;
 pub mod store;
+mod summary;
 pub mod tools;
 pub mod transfer;
 pub mod uris;
+pub mod views;
 mod words;
 
 pub use self::state::State;
@@ -71,6 +78,7 @@ pub fn product() -> Product {
         .dotted_aliases()
         .resources(resources::ALL)
         .prompts(prompts::ALL)
+        .sections(&[&pages::NotesSection])
         .migrations(migrations::all)
         .tables(TABLES)
         .schedules(SCHEDULES)

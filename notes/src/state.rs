@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use app::{Limiter, Platform, Reader, Removed, downloads::Downloads, model::Model};
 use async_trait::async_trait;
+use jobs::Queue;
 use mcp::{Bus, UserId};
 use platform::{
     clock::Clock,
@@ -63,6 +64,10 @@ impl State {
 
     pub(crate) fn model(&self) -> Option<&Model> {
         self.0.platform.model.as_deref()
+    }
+
+    pub(crate) fn jobs(&self) -> &Queue {
+        &self.0.platform.jobs
     }
 
     pub(crate) fn downloads(&self) -> &Downloads {

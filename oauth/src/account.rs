@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::{
-    ClientId, GrantId, oauth_codes,
+    ClientId, GrantId, oauth_calls, oauth_codes,
     oauth_grants::{Entity, Model},
     upstream_tokens, users as users_table,
 };
@@ -16,9 +16,11 @@ use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _, sea_query::E
 
 use super::{
     audit::{self, Event, RequestInfo},
+    calls::{self, AppCalls},
     client,
     display_name::DisplayName,
     grant::{self, Reason},
+    id_jag,
     revoke::{self, Ended},
     scope::Scopes,
 };
@@ -37,15 +39,22 @@ pub struct ConnectedApp {
     pub client: ClientId,
     /// The self-declared name of the client. `None`: the client is no longer known.
     pub name: Option<DisplayName>,
-    /// The redirect URI of its code, which distinguishes installations of the same client.
-    pub redirect_uri: String,
+    /// The redirect URI of its code, which distinguishes installations of the same client. `None`: there
+    /// was no code.
+    pub redirect_uri: Option<String>,
+    /// The name of the identity provider whose assertion connected it ([`crate::id_jag`]). `None`: the
+    /// user did, or the provider is no longer configured.
+    pub through: Option<String>,
     /// The granted scope.
     pub scope: Scopes,
+    /// Whether its tokens are bound to a key of the app (DPoP).
+    pub bound_to_key: bool,
     /// When it was connected.
     pub connected_at: DateTime<Utc>,
-    /// When it last requested a token. An app in use does so at least once per lifetime of an
-    /// access token.
+    /// When it last called or requested a token.
     pub last_used_at: DateTime<Utc>,
+    /// The number of its calls in the last [`calls::DAYS`].
+    pub calls: u64,
     /// When the grant ends if it is not used until then.
     pub ends_at: DateTime<Utc>,
 }
@@ -67,14 +76,16 @@ pub async fn connected(server: &Server, user: &UserId) -> Result<Vec<ConnectedAp
         .limit(MAX_LISTED)
         .all(&server.db_of(user))
         .await?;
+    let mut calls = calls::of(server, user).await?;
     let mut apps: Vec<ConnectedApp> = Vec::with_capacity(grants.len());
     for grant in grants {
         // Most users have few clients, each connected several times.
         let name = match apps.iter().find(|it| it.client == grant.client_id) {
             Some(same) => same.name.clone(),
-            None => name(server, &grant.client_id).await,
+            None => client::name_of(server, &grant.client_id).await,
         };
-        apps.push(app(server, grant, name));
+        let calls = calls.remove(&grant.id).unwrap_or_default();
+        apps.push(app(server, grant, name, calls));
     }
     Ok(apps)
 }
@@ -115,6 +126,8 @@ pub async fn delete(
 ) -> Result<Deleted, Failure> {
     let transaction = db::begin_long_running(&server.db_of(user)).await?;
     oauth_codes::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
+    // Before the user: an instance that writes counts locks them in this order, too.
+    oauth_calls::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     users_table::Entity::delete_many()
         .filter(users_table::COLUMN.sub.eq(user.as_str()))
         .filter(users::not_blocked())
@@ -194,21 +207,22 @@ pub async fn unblock(
     Ok(true)
 }
 
-/// Returns the name of a client, or `None` if the client cannot be found.
-async fn name(server: &Server, id: &ClientId) -> Option<DisplayName> {
-    let client = client::find_snapshot(server, id.as_str()).await;
-    client.ok().map(|it| it.name)
-}
-
-fn app(server: &Server, grant: Model, name: Option<DisplayName>) -> ConnectedApp {
+fn app(server: &Server, grant: Model, name: Option<DisplayName>, calls: AppCalls) -> ConnectedApp {
+    let is_asserted = grant.grant_type.as_deref() == Some(id_jag::GRANT_TYPE);
+    let user = UserId::new(grant.user_sub.as_str());
+    let provider = server.provider_of(&user).filter(|_| is_asserted);
+    let through = provider.map(|(provider, _)| provider.label().to_owned());
     ConnectedApp {
         grant: grant.id,
         client: grant.client_id,
         name,
-        redirect_uri: grant.redirect_uri,
+        redirect_uri: Some(grant.redirect_uri).filter(|uri| !uri.is_empty()),
+        through,
         scope: server.settings().scopes.known(&grant.scope),
+        bound_to_key: grant.dpop_jkt.is_some(),
         connected_at: grant.created_at,
-        last_used_at: grant.last_used_at,
+        last_used_at: calls.last_at.map_or(grant.last_used_at, |at| at.max(grant.last_used_at)),
+        calls: calls.calls,
         ends_at: grant.ends_at,
     }
 }

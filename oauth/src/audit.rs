@@ -24,7 +24,7 @@ use platform::{client_network, db::Failure, metrics};
 use sea_orm::{ConnectionTrait, EntityTrait as _, Set};
 use sha2::{Digest as _, Sha256};
 
-use super::ids::uuid_at;
+use super::{dpop::Thumbprint, ids::uuid_at, scope::Scopes};
 
 /// The maximum length of a detail, in characters. Details from this server are shorter; quoted
 /// input may not be.
@@ -38,6 +38,10 @@ const MAX_REQUEST_ID: usize = 128;
 pub enum Kind {
     /// A client registered dynamically.
     ClientRegistered,
+    /// An operator created a service client.
+    ClientCreated,
+    /// An operator revoked a service client.
+    ClientRevoked,
     /// A user approved an authorization request.
     ConsentGiven,
     /// A user denied an authorization request.
@@ -54,10 +58,14 @@ pub enum Kind {
     CodeIssued,
     /// A code was deleted after too many wrong verifiers.
     CodeGuessed,
-    /// A code was redeemed: a grant was created, and its first tokens issued.
+    /// A code or client credentials created a grant, and its first tokens were issued.
     TokenIssued,
-    /// A refresh token was exchanged.
+    /// The assertion of an identity provider created a grant, and its first token was issued.
+    AssertionAccepted,
+    /// A further token of a grant was issued: for a refresh token, client credentials or an assertion.
     TokenRefreshed,
+    /// An assertion was presented again, and refused.
+    AssertionReplayed,
     /// A refresh token whose successor was lost got a new successor.
     RefreshRecovered,
     /// A code was presented again, and its grant revoked.
@@ -88,8 +96,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::ClientRegistered,
+        Self::ClientCreated,
+        Self::ClientRevoked,
         Self::ConsentGiven,
         Self::ConsentDenied,
         Self::SignedIn,
@@ -99,7 +109,9 @@ impl Kind {
         Self::CodeIssued,
         Self::CodeGuessed,
         Self::TokenIssued,
+        Self::AssertionAccepted,
         Self::TokenRefreshed,
+        Self::AssertionReplayed,
         Self::RefreshRecovered,
         Self::CodeReplayed,
         Self::RefreshReplayed,
@@ -119,6 +131,8 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientRegistered => "client_registered",
+            Self::ClientCreated => "client_created",
+            Self::ClientRevoked => "client_revoked",
             Self::ConsentGiven => "consent_given",
             Self::ConsentDenied => "consent_denied",
             Self::SignedIn => "signed_in",
@@ -128,7 +142,9 @@ impl Kind {
             Self::CodeIssued => "code_issued",
             Self::CodeGuessed => "code_guessed",
             Self::TokenIssued => "token_issued",
+            Self::AssertionAccepted => "assertion_accepted",
             Self::TokenRefreshed => "token_refreshed",
+            Self::AssertionReplayed => "assertion_replayed",
             Self::RefreshRecovered => "refresh_recovered",
             Self::CodeReplayed => "code_replayed",
             Self::RefreshReplayed => "refresh_replayed",
@@ -149,7 +165,11 @@ impl Kind {
     pub fn is_alarming(self) -> bool {
         matches!(
             self,
-            Self::LoginRecycled | Self::CodeGuessed | Self::CodeReplayed | Self::RefreshReplayed
+            Self::LoginRecycled
+                | Self::CodeGuessed
+                | Self::CodeReplayed
+                | Self::RefreshReplayed
+                | Self::AssertionReplayed
         )
     }
 }
@@ -158,6 +178,24 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What the detail of an event about issued tokens says after the scope, if they are bound to a key.
+const BOUND_TO_KEY: &str = ", bound to key ";
+
+/// Returns the detail of an event about issued tokens: their scope, and the key that they are bound
+/// to.
+pub(super) fn issued(scope: &Scopes, dpop_key: Option<&Thumbprint>) -> String {
+    match dpop_key {
+        None => scope.to_string(),
+        Some(key) => format!("{scope}{BOUND_TO_KEY}{key}"),
+    }
+}
+
+/// Returns whether the detail of an event about issued tokens says that they are bound to a key. A
+/// scope contains no comma.
+pub(super) fn says_bound(detail: &str) -> bool {
+    detail.contains(BOUND_TO_KEY)
 }
 
 /// The origin of a request, as far as it is recorded.

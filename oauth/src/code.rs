@@ -36,6 +36,7 @@ use super::{
     access_token::Minter,
     audit::{self, Event, RequestInfo},
     client::{self, Client},
+    dpop::Thumbprint,
     grant::{self, Reason, TokenSet},
     ids::uuid_at,
     login::users,
@@ -76,6 +77,9 @@ pub struct NewCode {
     pub auth_time: DateTime<Utc>,
     /// When the access policy last admitted the user. `None`: no policy is set.
     pub gate_checked_at: Option<DateTime<Utc>>,
+    /// The only key whose proof the code can be redeemed with (`dpop_jkt`). `None`: the client named
+    /// none.
+    pub dpop_key: Option<Thumbprint>,
     /// The HTTP request, for logs and the audit log.
     pub request: RequestInfo,
 }
@@ -93,6 +97,8 @@ pub struct Redemption<'a> {
     pub redirect_uri: Option<&'a str>,
     /// The `resource` parameters (RFC 8707). An empty list means this server's MCP endpoint.
     pub resource: &'a [&'a str],
+    /// The key that the client has proven to have ([`crate::dpop`]). `None`: the request has no proof.
+    pub dpop_key: Option<Thumbprint>,
     /// The HTTP request, for logs and the audit log.
     pub request: RequestInfo,
 }
@@ -106,6 +112,9 @@ pub enum RedeemError {
     /// The code is invalid, or invalid for this client; contains the reason, for the log.
     #[error("the code cannot be redeemed: {0}")]
     InvalidGrant(&'static str),
+    /// The code is bound to a key, and the request has no proof.
+    #[error("the code is bound to a key, and the request has no DPoP proof")]
+    ProofMissing,
     /// The requested resource is not this server.
     #[error("{0}")]
     InvalidTarget(#[from] resource::InvalidTarget),
@@ -136,6 +145,7 @@ pub async fn issue(server: &Server, new: NewCode) -> Result<PlainCode, Failure> 
         attempts: 0,
         created_at: now,
         expires_at: now + LIFETIME,
+        dpop_jkt: new.dpop_key.map(String::from),
     };
     let transaction = db::begin(server.db()).await?;
     Entity::insert(row.into_active_model()).exec_without_returning(&transaction).await?;
@@ -171,6 +181,7 @@ pub async fn redeem(
         client,
         verifier,
         redirect_uri: redemption.redirect_uri,
+        dpop_key: redemption.dpop_key,
         request: redemption.request,
         now,
     };
@@ -189,6 +200,7 @@ struct Attempt<'a> {
     client: &'a Client,
     verifier: Verifier,
     redirect_uri: Option<&'a str>,
+    dpop_key: Option<Thumbprint>,
     request: RequestInfo,
     now: DateTime<Utc>,
 }
@@ -200,6 +212,8 @@ enum Action {
     Redeem,
     /// The code is not changed; contains the reason.
     Keep(&'static str),
+    /// The code is not changed: it is bound to a key, and the request has no proof.
+    NeedProof,
     /// The verifier is wrong: the attempt is counted, and the code stays valid.
     Count,
     /// The verifier is wrong, and no attempt is left: the code is deleted.
@@ -218,6 +232,7 @@ impl Attempt<'_> {
         match self.judge(&code, &endpoint) {
             Action::Redeem => {}
             Action::Keep(why) => return Err(RedeemError::InvalidGrant(why)),
+            Action::NeedProof => return Err(RedeemError::ProofMissing),
             Action::Count => {
                 Entity::update_many()
                     .col_expr(Column::Attempts, Expr::value(code.attempts + 1))
@@ -261,6 +276,10 @@ impl Attempt<'_> {
             Action::Keep("it was sent to another redirect_uri")
         } else if code.resource != endpoint {
             Action::Keep("it was issued when this server had another address")
+        } else if code.dpop_jkt.is_some() && self.dpop_key.is_none() {
+            Action::NeedProof
+        } else if !self.has_key_of(code) {
+            Action::Keep("it is bound to another key")
         } else if challenge.is_ok_and(|challenge| challenge.is_matched_by(&self.verifier)) {
             Action::Redeem
         } else if code.attempts + 1 < MAX_ATTEMPTS {
@@ -268,6 +287,12 @@ impl Attempt<'_> {
         } else {
             Action::Discard
         }
+    }
+
+    /// Returns whether the code is bound to no key, or to the one that the client has.
+    fn has_key_of(&self, code: &Model) -> bool {
+        code.dpop_jkt.is_none()
+            || code.dpop_jkt.as_deref() == self.dpop_key.as_ref().map(Thumbprint::as_str)
     }
 
     async fn make_grant(
@@ -300,6 +325,9 @@ impl Attempt<'_> {
             recovered_at: None,
             revoked_at: None,
             revoked_reason: None,
+            grant_type: None,
+            dpop_jkt: self.dpop_key.clone().map(String::from),
+            dpop_since: self.dpop_key.as_ref().map(|_| refresh_token.is_some().into()),
         };
         oauth_grants::Entity::insert(grant.clone().into_active_model())
             .exec_without_returning(transaction)
@@ -319,13 +347,14 @@ impl Attempt<'_> {
         }
         client::used(transaction, now, self.client).await?;
         let scope = self.server.settings().scopes.known(&grant.scope);
-        let access_token = grant::mint(minter, &grant, &scope)?;
+        let access_token = grant::mint(minter, &grant, &scope, self.dpop_key.as_ref())?;
         let event = self
             .event(audit::Kind::TokenIssued, &grant.user_sub)
             .grant(grant.id)
-            .detail(scope.to_string());
+            .detail(audit::issued(&scope, self.dpop_key.as_ref()));
         audit::write(transaction, now, &event).await?;
-        let tokens = TokenSet { access_token, expires_in: ttl, refresh_token, scope };
+        let dpop_key = self.dpop_key.clone();
+        let tokens = TokenSet { access_token, expires_in: ttl, refresh_token, scope, dpop_key };
         Ok((tokens, event))
     }
 

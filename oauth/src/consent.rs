@@ -9,10 +9,14 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     audit::{self, Event, RequestInfo},
-    authorize::{PendingAuthorization, error_uri},
+    authorize::{self, PendingAuthorization, error_uri},
     client::{ClientId, ClientKind},
     display_name::DisplayName,
-    login::{StartedLogin, pending_login::LoginFor, start::start},
+    login::{
+        IdentityProvider, StartedLogin,
+        pending_login::LoginFor,
+        start::{PreparedLogin, StartError, prepare},
+    },
     pending::{self, StoreUnavailable},
     record,
     redirect_uri::{self, Destination},
@@ -43,6 +47,17 @@ pub struct ConsentView {
     pub resource: String,
     /// How the user will sign in next, in a sentence. `None`: the server has no identity provider.
     pub sign_in: Option<String>,
+    /// The identity providers that the user chooses from. Empty unless there are several.
+    pub providers: Vec<ProviderChoice>,
+}
+
+/// An identity provider that the user can choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderChoice {
+    /// The id, for [`Decision::Approve`].
+    pub id: String,
+    /// The name.
+    pub label: String,
 }
 
 /// A permission, as the consent page shows it.
@@ -59,8 +74,13 @@ pub struct Permission {
 /// The user's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Approve, and add these scopes, as far as they were offered.
-    Approve(scope::Scopes),
+    /// Approve.
+    Approve {
+        /// The scopes to add, as far as they were offered.
+        added: scope::Scopes,
+        /// The id of the identity provider to sign in with. `None`: the first one.
+        provider: Option<String>,
+    },
     /// Deny.
     Deny,
 }
@@ -78,7 +98,7 @@ pub enum Next {
 }
 
 /// Why a consent page cannot be shown, or a decision cannot be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConsentError {
     /// The pending authorization does not exist, has expired, or was decided already.
     #[error("the sign-in has expired or was finished already")]
@@ -89,9 +109,24 @@ pub enum ConsentError {
     /// The CSRF token is wrong.
     #[error("the form does not belong to this sign-in")]
     Forged,
+    /// The identity provider is unavailable, or refuses this server. Contains its label. The
+    /// authorization is still pending.
+    #[error("{0} is not available")]
+    Provider(String),
     /// A dependency failed. The same request may succeed later.
     #[error("the sign-in cannot be looked up at the moment")]
     Unavailable,
+}
+
+impl From<StartError> for ConsentError {
+    fn from(error: StartError) -> Self {
+        match error {
+            // The page that the form is from shows no such provider.
+            StartError::NoProvider => Self::Forged,
+            StartError::Provider(label) => Self::Provider(label),
+            StartError::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 impl From<StoreUnavailable> for ConsentError {
@@ -120,8 +155,32 @@ pub async fn view(
         permissions: permissions(server, &request.scope),
         optional: permissions(server, &asked.optional),
         resource: server.settings().public_url.mcp(),
-        sign_in: server.provider().map(|provider| provider.texts(server.settings().things).consent),
+        sign_in: sign_in_sentence(server),
+        providers: choices(server),
     })
+}
+
+fn sign_in_sentence(server: &Server) -> Option<String> {
+    let things = server.settings().things;
+    match server.providers() {
+        [] => None,
+        [provider] => Some(provider.texts(things).consent),
+        _ => Some(format!(
+            "The next page asks you to sign in, so that the app gets access to your {things} only."
+        )),
+    }
+}
+
+/// Returns the identity providers that users choose from: all of them, if there are several.
+fn choices(server: &Server) -> Vec<ProviderChoice> {
+    let choice = |provider: &dyn IdentityProvider| ProviderChoice {
+        id: provider.id().to_owned(),
+        label: provider.label().to_owned(),
+    };
+    match server.providers() {
+        [] | [_] => Vec::new(),
+        several => several.iter().map(|provider| choice(&**provider)).collect(),
+    }
 }
 
 /// Takes the user's decision. Only these values are read from the form: the decision is about the
@@ -139,11 +198,17 @@ pub async fn decide(
     if !bool::from(asked.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
         return Err(ConsentError::Forged);
     }
+    let login = match &decision {
+        Decision::Approve { provider, .. } => {
+            Some(prepare_login(server, &asked.request, provider.as_deref(), request).await?)
+        }
+        Decision::Deny => None,
+    };
     // Taken only after all checks, so that a failed check does not end the authorization; and
     // atomically, so that only one of two clicks counts.
     let PendingAuthorization { request: mut asked, optional, .. } =
         pending::take(server.pending(), transaction).await?.ok_or(ConsentError::NotFound)?;
-    if let Decision::Approve(added) = &decision {
+    if let Decision::Approve { added, .. } = &decision {
         asked.scope = asked.scope.union(&added.intersect(&optional));
     }
     let event = |kind| {
@@ -154,8 +219,8 @@ pub async fn decide(
         };
         Event::new(kind, request).client(&asked.client).detail(format!("{} to {host}", asked.scope))
     };
-    match decision {
-        Decision::Deny => {
+    match login {
+        None => {
             record::note(server, event(audit::Kind::ConsentDenied)).await;
             Ok(Next::ToClient {
                 uri: error_uri(
@@ -167,12 +232,28 @@ pub async fn decide(
                 ),
             })
         }
-        Decision::Approve(_) => {
+        Some(login) => {
             record::note(server, event(audit::Kind::ConsentGiven)).await;
-            let started = start(server, LoginFor::Client(asked)).await?;
-            started.map(Next::ToSignIn).ok_or(ConsentError::NotFound)
+            Ok(Next::ToSignIn(login.store(server, LoginFor::Client(asked)).await?))
         }
     }
+}
+
+/// Prepares the login at the chosen identity provider.
+async fn prepare_login<'a>(
+    server: &'a Server,
+    asked: &authorize::Request,
+    provider: Option<&str>,
+    request: &RequestInfo,
+) -> Result<PreparedLogin<'a>, ConsentError> {
+    let Some(provider) = server.provider_or_first(provider) else {
+        return Err(match server.providers() {
+            [] => ConsentError::NotFound,
+            _ => ConsentError::Forged,
+        });
+    };
+    let purpose = LoginFor::Client(asked.clone());
+    Ok(prepare(server, provider, &purpose, request).await?)
 }
 
 async fn peek(

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     GrantId,
@@ -25,6 +26,7 @@ use sea_orm::{
 pub use super::reason::Reason;
 use super::{
     access_token::{Minter, NewToken},
+    dpop::Thumbprint,
     scope::Scopes,
     token_format::PlainToken,
 };
@@ -50,6 +52,8 @@ pub struct TokenSet {
     pub refresh_token: Option<PlainToken>,
     /// The scope of the access token.
     pub scope: Scopes,
+    /// The key that the access token is bound to. `None`: it is a bearer token.
+    pub dpop_key: Option<Thumbprint>,
 }
 
 /// An access token, as it is issued to the client. Its `Debug` output does not contain the token.
@@ -84,8 +88,19 @@ pub(super) async fn lock(db: &impl ConnectionTrait, id: GrantId) -> Result<Optio
     Ok(Entity::find_by_id(id).lock_exclusive().one(db).await?)
 }
 
-/// Signs an access token of a grant.
-pub(super) fn mint(minter: &Minter, grant: &Model, scope: &Scopes) -> Result<AccessToken, Failure> {
+/// Returns the key that the tokens of a grant are bound to. `Ok(None)`: to no key.
+pub(super) fn dpop_key(grant: &Model) -> Result<Option<Thumbprint>, Failure> {
+    let key = grant.dpop_jkt.as_deref().map(Thumbprint::parse).transpose();
+    key.context("the DPoP key of a grant is malformed").map_err(Failure::Internal)
+}
+
+/// Signs an access token of a grant, bound to this key.
+pub(super) fn mint(
+    minter: &Minter,
+    grant: &Model,
+    scope: &Scopes,
+    dpop_key: Option<&Thumbprint>,
+) -> Result<AccessToken, Failure> {
     let token = minter.mint(NewToken {
         user: UserId::new(grant.user_sub.as_str()),
         client: grant.client_id.as_str().to_owned(),
@@ -93,6 +108,7 @@ pub(super) fn mint(minter: &Minter, grant: &Model, scope: &Scopes) -> Result<Acc
         session_id: grant.id.to_string(),
         signed_in_at: Some(grant.auth_time),
         ttl: None,
+        dpop_key: dpop_key.cloned(),
     })?;
     Ok(AccessToken(token.into()))
 }

@@ -46,6 +46,10 @@ pub const AUTHORIZE: Bucket = per_minute("authorize", 30);
 /// views of such pages per network without either.
 pub const CONSENT: Bucket = per_minute("consent", 30);
 
+/// Views of and actions on the other pages of a signed-in user: several a minute are loaded without a
+/// click, to show progress.
+pub const USER_PAGES: Bucket = per_minute("user_pages", 120);
+
 /// Callbacks from identity providers per pending login, and per network for those that belong to no
 /// pending login.
 pub const CALLBACK: Bucket = per_minute("callback", 30);
@@ -53,9 +57,17 @@ pub const CALLBACK: Bucket = per_minute("callback", 30);
 /// Exchanges of refresh tokens per grant: a client may have many processes that share a token.
 pub const REFRESH: Bucket = per_minute("refresh", 1_200);
 
+/// Token requests with client credentials or an assertion, per client: one client may serve a whole
+/// organization.
+pub const CLIENT_TOKENS: Bucket = per_minute("client_tokens", 600);
+
 /// Failed requests to the token endpoint and the revocation endpoint per network. A request is
 /// counted after it has failed, so successful requests use no quota.
 pub const TOKEN_FAILURES: Bucket = per_minute("token_failures", 10);
+
+/// Token requests with a DPoP proof, per network. Each proof is recorded until it is too old, so this
+/// limits the room that one network can take up; a service may send the requests of many users.
+pub const TOKEN_PROOFS: Bucket = per_minute("token_proofs", 6_000);
 
 /// Fetches of metadata documents of unknown clients per host. The host did not ask for them.
 pub const METADATA_HOST: Bucket = per_minute("metadata_host", 10);
@@ -76,15 +88,18 @@ pub const UNAUTHORIZED: Bucket = per_minute("unauthorized", 60);
 pub const DOCS: Bucket = per_minute("docs", 30);
 
 /// The buckets of the base, except those per user, whose limits are configured.
-pub const ALL: [Bucket; 13] = [
+pub const ALL: [Bucket; 16] = [
     DOCS,
     REGISTER,
     REGISTER_ALL,
     AUTHORIZE,
     CONSENT,
+    USER_PAGES,
     CALLBACK,
     REFRESH,
+    CLIENT_TOKENS,
     TOKEN_FAILURES,
+    TOKEN_PROOFS,
     METADATA_HOST,
     METADATA_ALL,
     METADATA_KNOWN_HOST,

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use entity::{AuditId, ClientId, oauth_audit, oauth_clients, oauth_grants, users};
+use entity::{
+    AuditId, ClientId, oauth_audit, oauth_clients, oauth_grants, oauth_service_clients, users,
+};
 use mcp::UserId;
 use platform::db::Failure;
 use sea_orm::{
@@ -12,7 +14,7 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use super::{client::Metadata, grant, login::users as known_users};
+use super::{client::Metadata, grant, login::users as known_users, service_client};
 use crate::server::Server;
 
 /// The maximum number of entries of one page.
@@ -35,14 +37,15 @@ pub struct Person {
     pub connections: u64,
 }
 
-/// A client that was registered dynamically, or is known by its metadata document.
+/// A client that was registered dynamically, is known by its metadata document, or was created by an
+/// operator.
 #[derive(Clone, Debug, Serialize)]
 pub struct KnownClient {
     /// The `client_id`.
     pub client: String,
-    /// How the client is known: `dynamic` or `metadata_document`.
+    /// How the client is known: `dynamic`, `metadata_document` or `service`.
     pub kind: String,
-    /// The self-declared, unverified name.
+    /// The self-declared, unverified name; of a service client that of its account.
     pub name: Option<String>,
     /// When the client became known.
     pub since: DateTime<Utc>,
@@ -50,6 +53,12 @@ pub struct KnownClient {
     pub last_used: Option<DateTime<Utc>>,
     /// The number of live grants of the client.
     pub connections: u64,
+    /// The scopes of a service client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// When a service client was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<DateTime<Utc>>,
 }
 
 /// An entry of the audit log.
@@ -123,22 +132,68 @@ pub async fn people(
     Ok(rows.into_iter().map(person).collect())
 }
 
-/// Lists clients by id, after `after`, the last id of the previous page.
+/// Lists clients, after `after`, the last id of the previous page: first service clients, then all
+/// others, each by id.
 pub async fn clients(
+    server: &Server,
+    after: Option<&str>,
+    limit: u64,
+) -> Result<Vec<KnownClient>, Failure> {
+    let limit = Ord::min(limit, MAX_PAGE);
+    let is_past_services = after.is_some_and(|after| !service_client::is_id(after));
+    let mut page = Vec::new();
+    if !is_past_services {
+        page = service_clients(server, after, limit).await?;
+    }
+    let rest = limit.saturating_sub(u64::try_from(page.len()).unwrap_or(limit));
+    if rest > 0 {
+        page.extend(other_clients(server, after.filter(|_| is_past_services), rest).await?);
+    }
+    Ok(page)
+}
+
+async fn service_clients(
+    server: &Server,
+    after: Option<&str>,
+    limit: u64,
+) -> Result<Vec<KnownClient>, Failure> {
+    use oauth_service_clients::{COLUMN, Column, Entity};
+
+    let mut query = Entity::find().order_by_asc(Column::Id).limit(limit);
+    if let Some(after) = after {
+        query = query.filter(COLUMN.id.gt(ClientId(after.to_owned())));
+    }
+    let rows = query.all(server.db()).await?;
+    let connections = connections_of_clients(server, rows.iter().map(|row| &row.id)).await?;
+    let client = |row: oauth_service_clients::Model| {
+        let id = row.id.to_string();
+        KnownClient {
+            kind: "service".to_owned(),
+            name: Some(row.name),
+            since: row.created_at,
+            last_used: row.last_used_at,
+            connections: connections.get(&id).copied().unwrap_or_default(),
+            scope: Some(row.scope),
+            revoked: row.revoked_at,
+            client: id,
+        }
+    };
+    Ok(rows.into_iter().map(client).collect())
+}
+
+async fn other_clients(
     server: &Server,
     after: Option<&str>,
     limit: u64,
 ) -> Result<Vec<KnownClient>, Failure> {
     use oauth_clients::{COLUMN, Column, Entity};
 
-    let mut query = Entity::find().order_by_asc(Column::Id).limit(Ord::min(limit, MAX_PAGE));
+    let mut query = Entity::find().order_by_asc(Column::Id).limit(limit);
     if let Some(after) = after {
         query = query.filter(COLUMN.id.gt(ClientId(after.to_owned())));
     }
     let rows = query.all(server.db()).await?;
-    let ids = rows.iter().map(|row| row.id.to_string());
-    let condition = Expr::col(oauth_grants::Column::ClientId).is_in(ids);
-    let connections = connections(server, oauth_grants::Column::ClientId, condition).await?;
+    let connections = connections_of_clients(server, rows.iter().map(|row| &row.id)).await?;
     let client = |row: oauth_clients::Model| {
         let metadata: Option<Metadata> = serde_json::from_value(row.metadata).ok();
         let id = row.id.to_string();
@@ -148,6 +203,8 @@ pub async fn clients(
             since: row.created_at,
             last_used: row.last_used_at,
             connections: connections.get(&id).copied().unwrap_or_default(),
+            scope: None,
+            revoked: None,
             client: id,
         }
     };
@@ -195,6 +252,15 @@ pub async fn audit(
         detail: row.detail,
     };
     Ok(query.all(server.db()).await?.into_iter().map(entry).collect())
+}
+
+/// Counts the live grants of each of these clients.
+async fn connections_of_clients(
+    server: &Server,
+    ids: impl Iterator<Item = &ClientId>,
+) -> Result<HashMap<String, u64>, Failure> {
+    let condition = Expr::col(oauth_grants::Column::ClientId).is_in(ids.map(ClientId::as_str));
+    connections(server, oauth_grants::Column::ClientId, condition).await
 }
 
 /// Counts the live grants for each value of a column.

@@ -54,7 +54,7 @@ pub trait PendingStore: Send + Sync + fmt::Debug {
 impl Key {
     /// Builds the key of a value from its kind and the secret that it is found by. Only a hash of
     /// the secret becomes part of the key.
-    pub fn new(kind: &'static str, secret: &str) -> Self {
+    pub fn new(kind: &str, secret: &str) -> Self {
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(secret.as_bytes()));
         Self(format!("oauth:{kind}:{hash}"))
     }
@@ -106,7 +106,7 @@ pub(crate) async fn take<R: Record>(
 /// Stores a record under a secret, as one of a kind that the type does not determine.
 pub(crate) async fn put_as<R: Serialize>(
     store: &dyn PendingStore,
-    kind: &'static str,
+    kind: &str,
     secret: &str,
     record: &R,
     ttl: Duration,
@@ -120,7 +120,7 @@ pub(crate) async fn put_as<R: Serialize>(
 /// Returns the record of this kind under a secret without removing it.
 pub(crate) async fn peek_as<R: DeserializeOwned>(
     store: &dyn PendingStore,
-    kind: &'static str,
+    kind: &str,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
     Ok(store.peek(&Key::new(kind, secret)).await?.and_then(|value| read(kind, &value)))
@@ -130,7 +130,7 @@ pub(crate) async fn peek_as<R: DeserializeOwned>(
 /// gets it.
 pub(crate) async fn take_as<R: DeserializeOwned>(
     store: &dyn PendingStore,
-    kind: &'static str,
+    kind: &str,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
     Ok(store.take(&Key::new(kind, secret)).await?.and_then(|value| read(kind, &value)))
@@ -138,7 +138,7 @@ pub(crate) async fn take_as<R: DeserializeOwned>(
 
 /// Decodes a record. `None`: it cannot be read; it is treated like a missing one, so that the user
 /// starts again.
-fn read<R: DeserializeOwned>(kind: &'static str, value: &[u8]) -> Option<R> {
+fn read<R: DeserializeOwned>(kind: &str, value: &[u8]) -> Option<R> {
     let (VERSION, json) = value.split_first().map(|(version, json)| (*version, json))? else {
         tracing::warn!(kind, "Pending record has an unknown version");
         return None;

@@ -206,7 +206,7 @@ pub(super) async fn all_of(
 
 /// Revokes all grants of a client within a larger transaction, and returns those that were still
 /// live.
-async fn all_of_client(
+pub(super) async fn all_of_client(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
     client: &ClientId,

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use entity::{GrantId, Kid};
-use mcp::{Bus, Signal, UserId, store::redis::Connection};
+use mcp::{Bus, ContentKeys, Signal, UserId, store::redis::Connection};
 use platform::{
     clock::Clock,
     db::{Database, Failure, Transaction},
@@ -17,9 +17,11 @@ use platform::{
 
 use crate::{
     access_token::AccessTokens,
+    calls::CallCounts,
     cimd::{self, Documents, Fetching, KnownDocuments},
     client::Client,
     data_keys::DataKeys,
+    dpop::{self, Dpop},
     limits::{self, Limiter},
     login::{provider::IdentityProvider, users},
     pending::{self, PendingStore},
@@ -27,7 +29,9 @@ use crate::{
     redis,
     revoked::RevokedGrants,
     scope::ScopeList,
+    service_client::ClientKeys,
     signing_keys::SigningKeys,
+    used_ids::{self, UsedIds},
 };
 
 /// Settings of the authorization server, made by the operator.
@@ -39,7 +43,7 @@ pub struct Settings {
     pub things: &'static str,
     /// The scopes of the product.
     pub scopes: ScopeList,
-    /// The identity providers ([`crate::login::providers`]). Users sign in with the first one.
+    /// The identity providers ([`crate::login::providers`]), in the order in which pages show them.
     pub providers: Vec<Arc<dyn IdentityProvider>>,
     /// The keys that encrypt stored tokens of users at identity providers.
     pub data_keys: DataKeys,
@@ -53,15 +57,19 @@ pub struct Settings {
     pub known_documents: KnownDocuments,
     /// The secret that encrypts the signing keys in the database.
     pub jwt_signing_secret: Secret,
+    /// Whether service clients get access tokens for themselves (client credentials).
+    pub client_credentials: bool,
     /// The lifetime of access tokens.
     pub access_token_ttl: Duration,
+    /// Whether clients may or have to bind their tokens to a key (DPoP).
+    pub dpop: dpop::Mode,
     /// How long entries of the audit log are kept.
     pub audit_retention: Duration,
     /// How long ended grants and their refresh tokens are kept.
     pub ended_grant_retention: Duration,
 }
 
-/// Stores for pending sign-ins, rate limits and client documents: in Redis, or in one process.
+/// Stores for pending sign-ins, rate limits, client documents and used ids: in Redis, or in one process.
 #[derive(Clone)]
 pub struct Stores {
     /// Pending authorizations and sign-ins.
@@ -70,6 +78,8 @@ pub struct Stores {
     pub limiter: Arc<dyn Limiter>,
     /// Fetched client metadata documents.
     pub documents: Arc<dyn Documents>,
+    /// The ids of DPoP proofs and assertions that were used.
+    pub used_ids: Arc<dyn UsedIds>,
 }
 
 impl Stores {
@@ -79,15 +89,17 @@ impl Stores {
             pending: Arc::new(pending::InProcess::new(Arc::clone(clock))),
             limiter: Arc::new(limits::InProcess::new(Arc::clone(clock))),
             documents: Arc::new(cimd::InProcess::new(Arc::clone(clock))),
+            used_ids: Arc::new(used_ids::InProcess::new(Arc::clone(clock))),
         }
     }
 
-    /// Creates stores in Redis, which all instances share.
-    pub fn in_redis(connection: &Connection, clock: &Arc<dyn Clock>) -> Self {
+    /// Creates stores in Redis, which all instances share. `keys`: encrypt pending sign-ins.
+    pub fn in_redis(connection: &Connection, clock: &Arc<dyn Clock>, keys: ContentKeys) -> Self {
         Self {
-            pending: Arc::new(redis::Pending::new(connection.clone(), Arc::clone(clock))),
+            pending: Arc::new(redis::Pending::new(connection.clone(), Arc::clone(clock), keys)),
             limiter: Arc::new(redis::Limits::new(connection.clone(), Arc::clone(clock))),
             documents: Arc::new(redis::SharedDocuments::new(connection.clone(), Arc::clone(clock))),
+            used_ids: Arc::new(redis::SharedUsedIds::new(connection.clone())),
         }
     }
 }
@@ -145,7 +157,7 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// The stores that instances share.
     pub stores: Stores,
-    /// Fetches client metadata documents.
+    /// Fetches client metadata documents, and keys of clients.
     pub fetcher: Arc<Fetcher>,
     /// Callbacks into what depends on accounts and access.
     pub dependents: Arc<dyn Dependents>,
@@ -159,9 +171,12 @@ struct Inner {
     settings: Settings,
     parts: Parts,
     fetching: Fetching,
+    client_keys: ClientKeys,
     keys: SigningKeys,
     revoked: RevokedGrants,
     tokens: AccessTokens,
+    dpop: Dpop,
+    calls: CallCounts,
     started_at: DateTime<Utc>,
 }
 
@@ -186,6 +201,13 @@ impl Server {
             revoked.clone(),
             Arc::clone(clock),
         );
+        let dpop = Dpop::new(
+            settings.dpop,
+            &settings.public_url,
+            settings.data_keys.clone(),
+            Arc::clone(&parts.stores.used_ids),
+            Arc::clone(clock),
+        );
         let documents = Arc::clone(&parts.stores.documents);
         let fetching = Fetching::new(
             Arc::clone(&parts.fetcher),
@@ -193,8 +215,25 @@ impl Server {
             settings.public_url.host(),
             &settings.redirect_schemes,
         );
+        let client_keys = ClientKeys::new(
+            Arc::clone(&parts.fetcher),
+            Arc::clone(&parts.stores.limiter),
+            settings.public_url.host(),
+        );
         let started_at = clock.now();
-        Self(Arc::new(Inner { settings, parts, fetching, keys, revoked, tokens, started_at }))
+        let calls = CallCounts::default();
+        Self(Arc::new(Inner {
+            settings,
+            parts,
+            fetching,
+            client_keys,
+            keys,
+            revoked,
+            tokens,
+            dpop,
+            calls,
+            started_at,
+        }))
     }
 
     /// Returns the settings.
@@ -223,6 +262,11 @@ impl Server {
         &*self.0.parts.stores.pending
     }
 
+    /// Returns the record of used ids.
+    pub(crate) fn used_ids(&self) -> &dyn UsedIds {
+        &*self.0.parts.stores.used_ids
+    }
+
     /// Returns the rate limiter.
     pub fn limiter(&self) -> &dyn Limiter {
         &*self.0.parts.stores.limiter
@@ -232,14 +276,33 @@ impl Server {
         &self.0.fetching
     }
 
+    pub(crate) fn client_keys(&self) -> &ClientKeys {
+        &self.0.client_keys
+    }
+
+    /// Returns whether identity assertions (ID-JAG) of an identity provider are accepted.
+    pub fn accepts_id_jags(&self) -> bool {
+        self.providers().iter().any(|provider| provider.assertion_issuer().is_some())
+    }
+
+    /// Returns the identity provider with this issuer, if its identity assertions are accepted.
+    pub(crate) fn provider_by_issuer(&self, issuer: &str) -> Option<&dyn IdentityProvider> {
+        let mut providers = self.providers().iter();
+        providers.find(|it| it.assertion_issuer() == Some(issuer)).map(|provider| &**provider)
+    }
+
     /// Returns the identity providers.
     pub fn providers(&self) -> &[Arc<dyn IdentityProvider>] {
         &self.0.settings.providers
     }
 
-    /// Returns the identity provider that users sign in with. `None`: sign-in is impossible.
-    pub fn provider(&self) -> Option<&dyn IdentityProvider> {
-        self.providers().first().map(|provider| &**provider)
+    /// Returns the identity provider with this id, or the first one for `None`. `None`: there is no
+    /// such provider.
+    pub(crate) fn provider_or_first(&self, id: Option<&str>) -> Option<&dyn IdentityProvider> {
+        match id {
+            Some(id) => self.provider_named(id),
+            None => self.providers().first().map(|provider| &**provider),
+        }
     }
 
     /// Returns the identity provider with this id, if it is configured.
@@ -269,6 +332,16 @@ impl Server {
     /// Returns the issuer and verifier of access tokens.
     pub fn tokens(&self) -> &AccessTokens {
         &self.0.tokens
+    }
+
+    /// Returns the checks of DPoP proofs.
+    pub fn dpop(&self) -> &Dpop {
+        &self.0.dpop
+    }
+
+    /// Returns the calls that this instance has counted and not written yet.
+    pub fn calls(&self) -> &CallCounts {
+        &self.0.calls
     }
 
     /// Returns when this instance started, by its clock.

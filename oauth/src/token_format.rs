@@ -1,8 +1,8 @@
 //! The format of codes, refresh tokens, client ids and client secrets, and of their stored hashes.
 //!
 //! Each consists of a prefix for its kind, 256 random bits, and a short checksum: `mac_…` an
-//! authorization code, `mrt_…` a refresh token, `mcl_…` a client id, `mcs_…` a client secret,
-//! `mxp_…` the secret of a download link. The prefix lets a scanner find a leaked secret; the
+//! authorization code, `mrt_…` a refresh token, `mcl_…` a client id, `msc_…` the id of a service
+//! client, `mcs_…` a client secret, `mxp_…` the secret of a download link. The prefix lets a scanner find a leaked secret; the
 //! checksum lets the server refuse malformed input without a database query. The checksum is not
 //! secret and proves nothing.
 //!
@@ -75,6 +75,9 @@ impl Kind for Download {
 
 /// The prefix of ids of dynamically registered clients. The ids are not secret.
 const CLIENT_ID_PREFIX: &str = "mcl_";
+
+/// The prefix of ids of service clients. The ids are not secret.
+const SERVICE_CLIENT_ID_PREFIX: &str = "msc_";
 
 /// An authorization code, as the client gets it.
 pub type PlainCode = Plain<Code>;
@@ -150,6 +153,16 @@ pub fn is_client_id(text: &str) -> bool {
     is_well_formed(CLIENT_ID_PREFIX, text)
 }
 
+/// Generates an id for a service client.
+pub fn new_service_client_id() -> ClientId {
+    ClientId(generate(SERVICE_CLIENT_ID_PREFIX))
+}
+
+/// Returns whether a text has the form of an id of [`new_service_client_id`].
+pub fn is_service_client_id(text: &str) -> bool {
+    is_well_formed(SERVICE_CLIENT_ID_PREFIX, text)
+}
+
 fn generate(prefix: &str) -> String {
     let mut text = prefix.to_owned();
     URL_SAFE_NO_PAD.encode_string(rand::random::<[u8; RANDOM_BYTES]>(), &mut text);
@@ -196,6 +209,8 @@ mod tests {
         let id = new_client_id();
         assert!(is_client_id(id.as_str()));
         assert!(!is_client_id(PlainCode::generate().expose()));
+        let service = new_service_client_id();
+        assert!(is_service_client_id(service.as_str()) && !is_client_id(service.as_str()));
     }
 
     #[test]

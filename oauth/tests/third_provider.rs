@@ -26,7 +26,8 @@ use oauth::{
         allow_list,
         policy::{self, AccessPolicy, Allowed, DenialReason, PolicyDecision},
         provider::{
-            CallbackResult, Deadline, Identity, InvalidCallback, Membership, ProviderError,
+            Attributes, CallbackResult, CodeExchange, Deadline, Identity, InvalidCallback,
+            Membership, ProviderError,
         },
         users,
     },
@@ -76,10 +77,15 @@ impl IdentityProvider for Company {
         &self.policy
     }
 
-    fn start(&self, state: &str, verifier: &Verifier) -> Destination {
+    async fn start(
+        &self,
+        state: &str,
+        verifier: &Verifier,
+        _deadline: Deadline,
+    ) -> Result<Destination, ProviderError> {
         let challenge = Challenge::of(verifier);
         let url = format!("https://login.company.example/?state={state}&challenge={challenge}");
-        Destination::External(url)
+        Ok(Destination::External(url))
     }
 
     fn read_callback(
@@ -91,14 +97,15 @@ impl IdentityProvider for Company {
         Ok(CallbackResult::Code(code.clone()))
     }
 
-    async fn finish(
-        &self,
-        code: &str,
-        _verifier: &str,
-        _deadline: Deadline,
-    ) -> Result<Identity, ProviderError> {
-        let token = Some(Secret::new("a token of the company"));
-        Ok(Identity { subject: code.to_owned(), login: "Ada".to_owned(), name: None, token })
+    async fn finish(&self, exchange: CodeExchange<'_>) -> Result<Identity, ProviderError> {
+        Ok(Identity {
+            subject: exchange.code.to_owned(),
+            login: "Ada".to_owned(),
+            listed_as: Some("ada".to_owned()),
+            name: None,
+            attributes: Attributes::default(),
+            token: Some(Secret::new("a token of the company")),
+        })
     }
 
     async fn membership(
@@ -170,7 +177,9 @@ impl World {
             client_documents: false,
             known_documents: KnownDocuments::default(),
             jwt_signing_secret: secret,
+            client_credentials: false,
             access_token_ttl: Duration::from_hours(1),
+            dpop: oauth::dpop::Mode::Off,
             audit_retention: Duration::from_hours(24),
             ended_grant_retention: Duration::from_hours(24),
         };
@@ -215,7 +224,7 @@ impl World {
         let (id, nonce) = (&begun.transaction, Some(&*begun.browser_nonce));
         let view = consent::view(server, id, nonce).await.unwrap();
         assert!(view.sign_in.unwrap().contains("you sign in with the company"));
-        let yes = Decision::Approve(Scopes::default());
+        let yes = Decision::Approve { added: Scopes::default(), provider: None };
         let next = consent::decide(server, id, &view.csrf, nonce, yes, &request()).await;
         let Next::ToSignIn(StartedLogin { destination, state, nonce }) = next.unwrap() else {
             panic!("not to the provider");
@@ -257,6 +266,7 @@ async fn its_users_sign_in_and_stay_connected() {
         verifier: verifier.expose(),
         redirect_uri: Some(REDIRECT_URI),
         resource: &[],
+        dpop_key: None,
         request: request(),
     };
     let tokens = code::redeem(server, &client, redemption).await.unwrap();
@@ -269,8 +279,13 @@ async fn its_users_sign_in_and_stay_connected() {
     assert_eq!(world.revoked(), 1, "the token is not needed");
 
     let token = tokens.refresh_token.unwrap();
-    let rotation =
-        refresh::Rotation { token: token.expose(), scope: None, resource: &[], request: request() };
+    let rotation = refresh::Rotation {
+        token: token.expose(),
+        scope: None,
+        resource: &[],
+        dpop_key: None,
+        request: request(),
+    };
     assert!(refresh::rotate(server, &client, rotation).await.is_ok());
     let github_user = UserId::new("github:1");
     let denied = PolicyDecision::Denied(DenialReason::SignInAgain);
@@ -281,7 +296,7 @@ async fn its_users_sign_in_and_stay_connected() {
 async fn its_logins_are_pinned_beside_those_of_another_provider() {
     let policy = AccessPolicy {
         logins: vec![Allowed::Login("ada".into()), Allowed::Subject("employee-9".into())],
-        org: None,
+        ..AccessPolicy::default()
     };
     let world = World::with(policy).await;
     let db = world.server.db();
@@ -313,7 +328,7 @@ async fn its_logins_are_pinned_beside_those_of_another_provider() {
 
 #[tokio::test]
 async fn membership_in_its_groups_is_checked_again() {
-    let policy = AccessPolicy { logins: vec![], org: Some("engineers".into()) };
+    let policy = AccessPolicy { org: Some("engineers".into()), ..AccessPolicy::default() };
     let world = World::with(policy).await;
     assert!(world.sign_in("employee-7").await.is_ok());
     let tokens = upstream_tokens::Entity::find().all(world.server.db()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Numbers in sentences.
+//! Numbers and lists in sentences.
 
 /// The number of bytes in a megabyte.
 pub const MEGABYTE: u64 = 1_000_000;
@@ -24,9 +24,28 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// Joins names with commas, and `or` before the last.
+pub fn one_of(names: &[impl AsRef<str>]) -> String {
+    let [first @ .., last] = names else { return String::new() };
+    let last = last.as_ref();
+    if first.is_empty() {
+        return last.to_owned();
+    }
+    let first: Vec<&str> = first.iter().map(AsRef::as_ref).collect();
+    format!("{} or {last}", first.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alternatives_are_joined_with_or() {
+        assert_eq!(one_of(&["a"; 0]), "");
+        assert_eq!(one_of(&["a"]), "a");
+        assert_eq!(one_of(&["a", "b"]), "a or b");
+        assert_eq!(one_of(&["a", "b", "c"]), "a, b or c");
+    }
 
     #[test]
     fn only_one_is_singular() {

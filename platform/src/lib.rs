@@ -39,6 +39,6 @@ pub mod terminal;
 
 pub use self::{
     client_network::client_network,
-    counted::counted,
+    counted::{counted, one_of},
     quoted::{is_invisible, plain, quoted},
 };

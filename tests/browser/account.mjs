@@ -5,6 +5,9 @@ import { look } from './looks.mjs';
 
 const button = (page, name) => page.getByRole('button', { name, exact: true });
 
+// The connected apps on the account page; the links of the navigation are list items, too.
+const listedApps = (page) => page.locator('main > ul').getByRole('listitem');
+
 // Connects a new app and gives it with its access token.
 async function connect(origin, context, name) {
     const app = await App.register(origin, { name });
@@ -24,6 +27,27 @@ async function stopsWorking({ works }) {
     const deadline = Date.now() + 60_000;
     while ((await works()) !== 401) assert.ok(Date.now() < deadline, 'the token still works');
 }
+
+const MARKDOWN = `## Before
+
+1. Read the **change log**, and [the plan](https://example.com/plan).
+2. Run \`./scripts/test\`
+
+> Nothing is urgent.
+
+| step | who |
+|---|---|
+| tag | Ada |
+| publish | Grace |
+
+\`\`\`sh
+git tag --sign v1.0 && git push --tags
+\`\`\`
+
+<script>alert(1)</script>
+`;
+
+const link = (page, name) => page.getByRole('link', { name, exact: true });
 
 async function signIn(origin, context) {
     const page = await context.newPage();
@@ -48,14 +72,14 @@ const withGitHub = {
             apps.push(await connect(origin, context, name));
         }
         await page.reload();
-        assert.equal(await page.getByRole('listitem').count(), 3);
+        assert.equal(await listedApps(page).count(), 3);
         await look(page, 'account');
 
         const phone = page.getByRole('listitem').filter({ hasText: 'Phone' });
         await phone.getByRole('button', { name: /^Disconnect Phone/ }).click();
         await page.getByText('The app is disconnected.').waitFor();
         await look(page, 'account-disconnected');
-        assert.equal(await page.getByRole('listitem').count(), 2);
+        assert.equal(await listedApps(page).count(), 2);
         await stopsWorking(apps[1]);
         assert.ok((await apps[0].works()).notes, 'the others go on');
 
@@ -97,6 +121,43 @@ const withGitHub = {
         assert.deepEqual((await again.works()).notes, []);
     },
 
+    async 'a person reads, searches and deletes notes, and follows their jobs'({ origin, person }) {
+        const context = await person('katherine');
+        const { app, token } = await connect(origin, context, 'Editor');
+        const create = (title, body, tags = []) =>
+            app.call(token, 'notes_create', { title, body, tags });
+        await create('Release checklist', MARKDOWN, ['work', 'release']);
+        await create('Green tea', 'Steep for 2 minutes at 80 °C. '.repeat(12), ['kitchen']);
+        const page = await signIn(origin, context);
+        await link(page, 'Notes').click();
+        await page.getByRole('heading', { name: 'Your notes', exact: true }).waitFor();
+        await look(page, 'notes');
+
+        await page.getByLabel('Search').fill('checklist');
+        await button(page, 'Search').click();
+        await link(page, 'All notes').waitFor();
+        assert.equal(await listedApps(page).count(), 1);
+        await look(page, 'notes-search');
+        await link(page, 'Release checklist').click();
+        await page.getByRole('heading', { level: 1, name: 'Release checklist' }).waitFor();
+        await look(page, 'note');
+        await link(page, 'Delete…').click();
+        await look(page, 'note-delete');
+        await button(page, 'Delete the note').click();
+        await page.getByText('The note is deleted.').waitFor();
+        assert.equal(await listedApps(page).count(), 1);
+
+        // A worker runs the job, and the page loads itself again until it has ended.
+        await button(page, 'Download all as ZIP').click();
+        await page.getByText('The job is started.').waitFor();
+        await page.getByText('Finished').waitFor();
+        await look(page, 'jobs');
+
+        await link(page, 'Security').click();
+        await page.getByText('You connected “Editor”').waitFor();
+        await look(page, 'security');
+    },
+
     async 'a form of another page does nothing'({ origin, person }) {
         const context = await person('ada');
         const app = await connect(origin, context, 'Editor');
@@ -114,4 +175,23 @@ const withGitHub = {
     },
 };
 
-export const account = { withGitHub };
+const embedded = {
+    async 'a person downloads all notes'({ origin, person }) {
+        const page = await (await person('ada')).newPage();
+        await page.goto(`${origin}/account`);
+        await page.locator('main button').click();
+        await page.getByRole('textbox').fill('ada');
+        await page.locator('main button').click();
+        await link(page, 'Notes').click();
+        await button(page, 'Download all as ZIP').click();
+        await page.getByText('Finished').waitFor();
+        await look(page, 'jobs-file');
+        const downloading = page.waitForEvent('download');
+        await page.getByRole('link', { name: /^Download notes-/ }).click();
+        const file = await downloading;
+        assert.match(file.suggestedFilename(), /^notes-.*\.zip$/);
+        assert.equal(await file.failure(), null);
+    },
+};
+
+export const account = { withGitHub, embedded };

@@ -14,6 +14,11 @@ const WIDE = { width: 1200, height: 900 };
 // The narrowest phones that are still around.
 const NARROW = { width: 360, height: 740 };
 
+// Where a screenshot of this name goes.
+export function screenshotPath(name) {
+    return path.join(SCREENSHOTS, `${name}.png`);
+}
+
 // Takes a close look at the page as it is now, and leaves it as it was.
 export async function look(page, name) {
     for (const [size, colorScheme, kind] of [
@@ -23,7 +28,7 @@ export async function look(page, name) {
         await page.setViewportSize(size);
         await page.emulateMedia({ colorScheme });
         await page.screenshot({
-            path: path.join(SCREENSHOTS, `${name}-${kind}.png`),
+            path: screenshotPath(`${name}-${kind}`),
             fullPage: true,
         });
         const [needed, there] = await page.evaluate(() => [

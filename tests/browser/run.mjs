@@ -1,43 +1,32 @@
-// The pages for people, in headless Chromium: what a person does with them, with and without a
-// mouse, a wide screen, daylight, and scripts.
+// The pages for people and the views of the tools, in headless Chromium: what a person does with them,
+// with and without a mouse, a wide screen, daylight, and scripts.
 //
 //   node tests/browser/run.mjs [PART OF A NAME]
 //
 // Needs a Chromium on the PATH, or CHROMIUM to say where it is. Screenshots of every page are in
 // target/test-logs/browser.
-import fs from 'node:fs';
-import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { startForOthers, startServer } from '../program.mjs';
 import { watchHeaders } from './looks.mjs';
 import { account } from './account.mjs';
+import { findChromium } from './chromium.mjs';
 import { consent } from './consent.mjs';
 import { pages } from './pages.mjs';
+import { providers } from './providers.mjs';
+import { views } from './views.mjs';
 import { HOST, webClient } from './web_client.mjs';
 
 // Far longer than anything takes, even on a busy machine. A page that does not come is a failure, not
 // a hang.
 const PATIENCE = 120_000;
 
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-
-function findChromium() {
-    if (process.env.CHROMIUM) return process.env.CHROMIUM;
-    const candidates = process.env.PATH.split(':').flatMap((folder) =>
-        NAMES.map((name) => path.join(folder, name)),
-    );
-    candidates.push('/Applications/Chromium.app/Contents/MacOS/Chromium');
-    const found = candidates.find((it) => fs.existsSync(it));
-    if (!found) throw new Error(`one of ${NAMES.join(', ')} is needed: scripts/test installs it`);
-    return found;
-}
-
 const only = process.argv[2] ?? '';
 const browser = await chromium.launch({
     executablePath: findChromium(),
     args: [`--host-resolver-rules=MAP ${HOST} 127.0.0.1`],
 });
-const forOthers = await startForOthers({ allowed: 'ada,grace,linus' });
+const forOthers = await startForOthers({ allowed: 'ada,grace,linus,barbara,dorothy,edsger,frances,hedy,joan,katherine' });
+const several = await startForOthers({ several: true });
 const embedded = await startServer();
 
 let passed = 0;
@@ -78,13 +67,17 @@ try {
     await run(forOthers, consent.withGitHub);
     await run(forOthers, account.withGitHub);
     await run(forOthers, pages.withGitHub);
+    await run(forOthers, views);
+    await run(several, providers);
     await run(embedded, consent.embedded);
+    await run(embedded, account.embedded);
     await run(embedded, pages.embedded);
     await run(embedded, consent.onItsOwn);
     await run(embedded, webClient);
 } finally {
     await browser.close();
     await forOthers.stop();
+    await several.stop();
     await embedded.stop(failed === 0);
 }
 console.log(`total: ${passed} passed, ${failed} failed`);

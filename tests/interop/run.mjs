@@ -6,11 +6,13 @@
 // model and answers a question; and the schemas of the tools are read by those that are strict about
 // them. And from nothing but the address: each finds out how to sign in,
 // does so, uses the notes, and later goes on without the person: on one's own machine, on several
-// instances with GitHub, and on the program that one starts after reading the README.
+// instances with GitHub, on the program that one starts after reading the README, and there with a
+// certified OpenID Connect provider instead of GitHub.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import readline from 'node:readline';
+import { PROVIDERS, startOpenIdProvider } from './openid_provider.mjs';
 import { startByTheReadme, startForOthers, startServer } from '../program.mjs';
 
 const here = import.meta.dirname;
@@ -31,6 +33,8 @@ const SIGN_INS = [
     ['oauth4webapi', node, 'sign_in_strict.mjs'],
 ];
 
+const DPOP = ['oauth4webapi with DPoP', node, 'sign_in_dpop.mjs'];
+
 const SCHEMA_READERS = [
     ['google-genai', 'python', 'schemas_python.py'],
     ['Ajv', node, 'schemas_ajv.mjs'],
@@ -49,6 +53,7 @@ const SIGN_IN_STEPS = {
     'sign_in_strict.mjs': [
         ...['discovers', 'registers', 'connects', 'upgrades', 'verifies', 'refreshes', 'revokes'],
     ],
+    'sign_in_dpop.mjs': ['discovers', 'registers', 'connects', 'verifies', 'refuses', 'refreshes'],
 };
 const USUAL_SIGN_IN_STEPS = [
     ...['discovers', 'registers', 'connects', 'lists', 'creates', 'refreshes', 'returns'],
@@ -81,12 +86,12 @@ async function use(origin, [name, command, script, ...args], steps, env) {
     console.log(`${name}: ${problem ? `FAILED at ${missing[0] ?? 'its end'}` : 'ok'}`);
 }
 
-async function signInAt(place, clients = SIGN_INS) {
+async function signInAt(place, clients = SIGN_INS, env = {}) {
     for (const client of clients) {
         // Each is somebody else, so that nobody finds notes of another.
         const person = client[0].replace(/\W+/g, '-').toLowerCase();
         const steps = SIGN_IN_STEPS[client[2]] ?? USUAL_SIGN_IN_STEPS;
-        await use(place.origin, client, steps, { PERSON: person });
+        await use(place.origin, client, steps, { PERSON: person, ...env });
     }
 }
 
@@ -126,6 +131,32 @@ try {
     await signInAt(alone, SIGN_INS.filter(([name]) => ['Python', 'mcp-remote'].includes(name)));
 } finally {
     await alone.stop(failed === 0);
+}
+const bound = await startByTheReadme({ settings: { DPOP: 'required' } });
+try {
+    console.log('From nothing but the address, on several instances that require DPoP');
+    await signInAt(bound, [DPOP]);
+} finally {
+    await bound.stop(failed === 0);
+}
+let openId;
+const settings = async (origin) => (openId = await startOpenIdProvider(origin)).settings;
+const withOpenId = await startByTheReadme({ settings });
+try {
+    console.log('From nothing but the address, with a certified OpenID Connect provider');
+    const [strict] = SIGN_INS.filter(([name]) => name === 'oauth4webapi');
+    for (const name of PROVIDERS) {
+        const client = [`${strict[0]}, ${name}`, ...strict.slice(1)];
+        await signInAt(withOpenId, [client], { PROVIDER: name });
+    }
+    const problems = [...openId.problems];
+    if (openId.refreshTokens() === 0) problems.push('it was not asked for a refresh token');
+    for (const problem of problems) console.log(`FAILED the provider: ${problem}`);
+    if (problems.length === 0) passed += 1;
+    failed += problems.length;
+} finally {
+    await withOpenId.stop(failed === 0);
+    openId.stop();
 }
 console.log(`total: ${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

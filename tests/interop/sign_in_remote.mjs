@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { freePort } from '../program.mjs';
 import { identity } from './story.mjs';
 
 const ok = (step) => console.log(`ok ${step}`);
@@ -20,10 +21,14 @@ const person = `'${process.execPath}' '${tests}/person.mjs' --visit`;
 fs.writeFileSync(program, `#!/bin/sh\necho "$@" >>'${opened}'\nexec ${person} "$@"\n`, { mode: 0o755 });
 fs.copyFileSync(program, path.join(folder, 'bin', 'open'));
 
+// The port of the redirect. Without it, mcp-remote derives one from the URL, takes another if that is in use,
+// and asks again at its next start if the first one is free then.
+const port = await freePort();
+
 async function connect() {
     const transport = new StdioClientTransport({
         command: process.execPath,
-        args: [path.join(tests, 'node_modules/mcp-remote/dist/proxy.js'), process.env.MCP_URL],
+        args: [path.join(tests, 'node_modules/mcp-remote/dist/proxy.js'), process.env.MCP_URL, `${port}`],
         env: {
             PATH: `${folder}/bin:${process.env.PATH}`,
             HOME: folder,

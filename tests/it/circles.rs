@@ -22,6 +22,8 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("migration", 0),
     ("oauth", 0),
     ("platform", 0),
+    ("runner", 0),
+    ("simulation", 0),
     ("app", 0),
     ("notes", 0),
     ("examples/bookmarks", 0),

@@ -1,99 +1,34 @@
 //! Whatever is posted to `/mcp`: never a panic, never a 5xx, always an answer in the right form.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mcp::{Caller, Engine, Reply, ReplyBody, SealKey, Settings, Stores, UserId};
+use mcp::{Reply, ReplyBody};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
-use tests::cluster::Cluster;
-use tokio::runtime::Runtime;
+use tests::fuzzing::{Protocol, standard_headers};
 
-/// An engine with the fixtures and one session.
-struct Target {
-    /// Holds the database of the fixtures.
-    _cluster: Cluster,
-    runtime: Runtime,
-    engine: Engine,
-    session: String,
-}
-
-impl Target {
-    fn new() -> Self {
-        let runtime = Runtime::new().unwrap();
-        let (cluster, engine, session) = runtime.block_on(async {
-            let settings = Settings {
-                seal_keys: vec![SealKey::new([7; 32])],
-                now: Arc::new(|| 1_800_000_000),
-                page_size: 5,
-                jobs: None,
-                rate_limiter: None,
-                access: None,
-            };
-            let stores = Stores::in_memory(Duration::from_hours(1));
-            let cluster = Cluster::on_sqlite(1).await;
-            let engine = Engine::new(cluster.app().catalog(), stores, settings);
-            let hello = json!({
-                "jsonrpc": "2.0", "id": 1, "method": "initialize",
-                "params": {
-                    "protocolVersion": "2025-03-26", "capabilities": { "sampling": {} },
-                    "clientInfo": { "name": "tests", "version": "1" },
-                },
-            });
-            let reply = engine.post(caller(), &standard_headers(), hello.to_string().into()).await;
-            (cluster, engine, reply.session.expect("a session"))
-        });
-        Self { _cluster: cluster, runtime, engine, session }
-    }
-
-    /// Posts a body and checks what holds for every answer.
-    fn post(&self, headers: &HeaderMap, body: Vec<u8>) -> Result<(), TestCaseError> {
-        let shown = String::from_utf8_lossy(&body).into_owned();
-        let reply = self.runtime.block_on(async {
-            let posted = self.engine.post(caller(), headers, body.into());
-            tokio::time::timeout(tests::PATIENCE, posted).await
-        });
-        let Ok(Reply { status, body, .. }) = reply else {
-            return Err(TestCaseError::fail(format!("no answer to {shown}")));
-        };
-        prop_assert!(!status.is_server_error(), "{status} for {shown}");
-        match body {
-            ReplyBody::Empty => prop_assert_eq!(status, 202, "nothing said about {}", shown),
-            ReplyBody::Json(body) => {
-                let answer: Value = serde_json::from_slice(&body).expect("an answer is JSON");
-                let answers = answer.as_array().cloned().unwrap_or_else(|| vec![answer]);
-                for answer in answers {
-                    prop_assert_eq!(&answer["jsonrpc"], "2.0");
-                    let code = answer["error"]["code"].as_i64();
-                    prop_assert!(code.is_some() != answer.get("result").is_some(), "{answer}");
-                    prop_assert_ne!(code, Some(-32603), "an internal error for {}", shown);
-                }
+/// Posts a body and checks what holds for every answer.
+fn post(target: &Protocol, headers: &HeaderMap, body: Vec<u8>) -> Result<(), TestCaseError> {
+    let shown = String::from_utf8_lossy(&body).into_owned();
+    let Some(Reply { status, body, .. }) = target.send(headers, body) else {
+        return Err(TestCaseError::fail(format!("no answer to {shown}")));
+    };
+    prop_assert!(!status.is_server_error(), "{status} for {shown}");
+    match body {
+        ReplyBody::Empty => prop_assert_eq!(status, 202, "nothing said about {}", shown),
+        ReplyBody::Json(body) => {
+            let answer: Value = serde_json::from_slice(&body).expect("an answer is JSON");
+            let answers = answer.as_array().cloned().unwrap_or_else(|| vec![answer]);
+            for answer in answers {
+                prop_assert_eq!(&answer["jsonrpc"], "2.0");
+                let code = answer["error"]["code"].as_i64();
+                prop_assert!(code.is_some() != answer.get("result").is_some(), "{answer}");
+                prop_assert_ne!(code, Some(-32603), "an internal error for {}", shown);
             }
-            ReplyBody::Events(_) => prop_assert_eq!(status, 200),
-            ReplyBody::InsufficientScope { .. } => prop_assert!(false, "no fixture has a scope"),
         }
-        Ok(())
+        ReplyBody::Events(_) => prop_assert_eq!(status, 200),
+        ReplyBody::InsufficientScope { .. } => prop_assert!(false, "no fixture has a scope"),
     }
-}
-
-fn caller() -> Caller {
-    Caller {
-        user: UserId::new("dev:ada"),
-        client: "tests".into(),
-        scopes: BTreeSet::new(),
-        grant: "tests".into(),
-        key: "a-key".into(),
-        issued_at: 0,
-        expires_at: 1_800_003_600,
-        request: None,
-    }
-}
-
-fn standard_headers() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static("application/json"));
-    headers.insert("accept", HeaderValue::from_static("application/json, text/event-stream"));
-    headers
+    Ok(())
 }
 
 const METHODS: &[&str] = &[
@@ -324,39 +259,39 @@ fn cases(cases: u32) -> ProptestConfig {
 
 #[test]
 fn bytes_of_any_kind() {
-    let target = Target::new();
+    let target = Protocol::start();
     proptest!(cases(512), |(body in vec(any::<u8>(), 0..512), with_session: bool)| {
-        let session = with_session.then_some(target.session.as_str());
-        target.post(&headers_for(&Value::Null, session, &[]), body)?;
+        let session = with_session.then_some(target.session());
+        post(&target, &headers_for(&Value::Null, session, &[]), body)?;
     });
 }
 
 #[test]
 fn json_of_any_kind() {
-    let target = Target::new();
+    let target = Protocol::start();
     proptest!(cases(512), |(body in anything(), with_session: bool, odd in odd_headers())| {
-        let session = with_session.then_some(target.session.as_str());
-        target.post(&headers_for(&body, session, &odd), body.to_string().into())?;
+        let session = with_session.then_some(target.session());
+        post(&target, &headers_for(&body, session, &odd), body.to_string().into())?;
     });
 }
 
 #[test]
 fn requests_that_are_almost_right() {
-    let target = Target::new();
+    let target = Protocol::start();
     let requests = prop_oneof![(Just(true), request(true)), (Just(false), request(false)),];
     let inputs = (requests, vec(mutation(), 0..4), odd_headers());
     proptest!(cases(2_048), |(((modern, mut body), mutations, odd) in inputs)| {
         for mutation in &mutations {
             mutation.apply(&mut body);
         }
-        let session = (!modern).then_some(target.session.as_str());
-        target.post(&headers_for(&body, session, &odd), body.to_string().into())?;
+        let session = (!modern).then_some(target.session());
+        post(&target, &headers_for(&body, session, &odd), body.to_string().into())?;
     });
 }
 
 #[test]
 fn batches_of_requests_that_are_almost_right() {
-    let target = Target::new();
+    let target = Protocol::start();
     let inputs = vec((request(false), vec(mutation(), 0..2)), 0..4);
     proptest!(cases(256), |(messages in inputs)| {
         let batch: Vec<Value> = messages
@@ -368,14 +303,14 @@ fn batches_of_requests_that_are_almost_right() {
                 body
             })
             .collect();
-        let headers = headers_for(&Value::Null, Some(&target.session), &[]);
-        target.post(&headers, Value::Array(batch).to_string().into())?;
+        let headers = headers_for(&Value::Null, Some(target.session()), &[]);
+        post(&target, &headers, Value::Array(batch).to_string().into())?;
     });
 }
 
 #[test]
 fn requests_with_damaged_bytes() {
-    let target = Target::new();
+    let target = Protocol::start();
     let inputs = (request(true), any::<prop::sample::Index>(), any::<u8>(), any::<bool>());
     proptest!(cases(512), |((body, place, byte, cut) in inputs)| {
         let headers = headers_for(&body, None, &[]);
@@ -385,6 +320,6 @@ fn requests_with_damaged_bytes() {
         if cut {
             bytes.truncate(place);
         }
-        target.post(&headers, bytes)?;
+        post(&target, &headers, bytes)?;
     });
 }

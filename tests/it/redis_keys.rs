@@ -5,14 +5,16 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use app::Dependencies;
 use mcp::{Stores, store::redis::Connection};
+use oauth::used_ids::{IdKind, UsedId};
 use platform::clock::SystemClock;
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use serde_json::{Value, json};
 use tests::{
     browser::{Browser, ClientApp},
     cluster::{Cluster, Database, Setup},
+    dpop::{DpopKey, token_request},
     github::GitHub,
-    redis::{Server, fresh_prefix},
+    redis::{Server, content_keys, fresh_prefix},
     schema::Revision,
 };
 
@@ -20,13 +22,15 @@ use tests::{
 const FORMATTED: [&str; 3] = ["format", "call", "session"];
 
 /// The kinds of keys that this leaves behind, at least.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 14] = [
     "ask",
     "call",
     "cimd",
+    "dpop",
     "log",
     "meta",
     "oauth:gh",
+    "oauth:jti",
     "oauth:pend",
     "rl",
     "session",
@@ -34,6 +38,9 @@ const KINDS: [&str; 12] = [
     "streams",
     "waiting",
 ];
+
+/// The kinds of keys whose values are encrypted.
+const SEALED: [&str; 5] = ["call", "log", "oauth:gh", "oauth:pend", "running"];
 
 /// A session that follows, listens and is asked something, at three instances.
 async fn talk(cluster: &Cluster) {
@@ -59,12 +66,25 @@ async fn sign_in(cluster: &Cluster) {
     browser.at(cluster.web(1)).to_callback(&client_app.asks()).await;
 }
 
-/// Keeps a client metadata document. Fetching one would need a host with TLS.
+/// Keeps a client metadata document, which would need a host with TLS, and the id of an assertion, which
+/// would need a client with a key.
 async fn fetch(url: &str) {
     let connection = Connection::new(url, &fresh_prefix()).expect("the URL is good");
-    let stores = Stores::in_redis(&connection, Duration::from_mins(1)).expect("the URL is good");
-    let given = Dependencies::in_redis(Arc::new(SystemClock), stores.bus, &connection);
+    let stores = Stores::in_redis(&connection, Duration::from_mins(1), content_keys());
+    let bus = stores.expect("the URL is good").bus;
+    let given = Dependencies::in_redis(Arc::new(SystemClock), bus, &connection, content_keys());
+    let used = UsedId::new(IdKind::Assertion, "https://a.example", "an id");
+    given.oauth.used_ids.record(&used, Duration::from_mins(1)).await.expect("stored");
     given.oauth.documents.put("https://a.example/x", b"{}".to_vec(), Duration::from_mins(1)).await;
+}
+
+/// Gets tokens that are bound to a key.
+async fn bind(cluster: &Cluster) {
+    let (web, key) = (cluster.web(0), DpopKey::generate());
+    let code = ClientApp::register(web).await.code(&Browser::new(cluster)).await;
+    let url = format!("{}/token", web.origin());
+    let proof = key.sign(&key.proof(cluster.clock(), "POST", &url));
+    assert_eq!(token_request(cluster.web(1), &code.form(), &[&proof]).await.status, 200);
 }
 
 /// What a key is for.
@@ -80,6 +100,7 @@ fn kind(key: &str) -> String {
         ["oauth", kind, _] => format!("oauth:{kind}"),
         ["rl", _bucket, _] => "rl".to_owned(),
         ["cimd", _] => "cimd".to_owned(),
+        ["dpop", _] => "dpop".to_owned(),
         ["sessions", ..] => "sessions".to_owned(),
         ["catalog"] => "catalog".to_owned(),
         _ => panic!("nobody knows what {key} is for"),
@@ -119,10 +140,11 @@ async fn values(redis: &mut MultiplexedConnection, key: &str) -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_has_the_prefix_and_a_lifetime_and_every_value_a_format() {
     let (server, github) = (Server::start().await, GitHub::start().await);
-    let setup = Setup::new(Database::Sqlite).instances(3);
+    let setup = Setup::new(Database::Sqlite).instances(3).with("DPOP", "allowed");
     let cluster = setup.on_redis_at(server.url()).with_github(&github).start().await;
     talk(&cluster).await;
     sign_in(&cluster).await;
+    bind(&cluster).await;
     fetch(server.url()).await;
 
     let client = ::redis::Client::open(server.url()).unwrap();
@@ -135,7 +157,9 @@ async fn every_key_has_the_prefix_and_a_lifetime_and_every_value_a_format() {
         let bounded = u128::try_from(lifetime).is_ok_and(|it| it <= longest);
         assert!(bounded, "{key} is kept for {lifetime} ms");
         for value in values(&mut redis, key).await {
-            assert_eq!(value.first(), Some(&b'1'), "{key}: {:?}", String::from_utf8_lossy(&value));
+            let format = if SEALED.contains(&&*kind(key)) { b'2' } else { b'1' };
+            let text = String::from_utf8_lossy(&value);
+            assert_eq!(value.first(), Some(&format), "{key}: {text:?}");
         }
         kinds.insert(kind(key));
     }

@@ -10,7 +10,7 @@ use mcp::{
 use platform::clock::{Clock, MockClock, SystemClock};
 use tests::{
     in_time, oauth_suite,
-    redis::{self, Trio},
+    redis::{self, Trio, content_keys},
     relay::Relay,
     store_suite,
 };
@@ -23,7 +23,7 @@ fn connection(url: &str, prefix: &str) -> Connection {
 async fn stores_pass(url: &str) {
     let stores = async |session_ttl| {
         let connection = connection(url, &redis::fresh_prefix());
-        Stores::in_redis(&connection, session_ttl).expect("the URL is good")
+        Stores::in_redis(&connection, session_ttl, content_keys()).expect("the URL is good")
     };
     store_suite::run(stores, tokio::time::sleep).await;
 }
@@ -34,7 +34,7 @@ async fn sign_in_passes(url: &str) {
     let instances = [(); 2].map(|()| {
         let connection = connection(url, &prefix);
         let clock: Arc<dyn Clock> = Arc::<MockClock>::clone(&clock);
-        oauth::Stores::in_redis(&connection, &clock)
+        oauth::Stores::in_redis(&connection, &clock, content_keys())
     });
     oauth_suite::run(&instances[0], &instances[1], &clock).await;
 }
@@ -42,6 +42,11 @@ async fn sign_in_passes(url: &str) {
 #[tokio::test(start_paused = true)]
 async fn the_in_process_stores_pass_the_suite() {
     store_suite::run(|ttl| async move { Stores::in_memory(ttl) }, tokio::time::advance).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulated_stores_pass_the_suite() {
+    store_suite::run(|ttl| async move { simulation::stores(ttl) }, tokio::time::advance).await;
 }
 
 #[tokio::test]
@@ -80,7 +85,8 @@ async fn who_listens_is_told_to_read_anew_when_the_connection_was_lost() {
     let prefix = redis::fresh_prefix();
     let stores = |url: &str| {
         let connection = connection(url, &prefix);
-        Stores::in_redis(&connection, Duration::from_mins(1)).expect("the URL is good")
+        Stores::in_redis(&connection, Duration::from_mins(1), content_keys())
+            .expect("the URL is good")
     };
     let (here, elsewhere) = (stores(&relay.url()), stores(server));
     let mut listening = here.bus.subscribe(Topic::Everyone).await.expect("subscribe");

@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mcp", &[]),
     ("migration", &[]),
     ("platform", &["mcp"]),
-    ("jobs", &["entity", "mcp", "platform"]),
+    ("runner", &["mcp"]),
+    ("jobs", &["entity", "mcp", "platform", "runner"]),
     ("oauth", &["entity", "mcp", "platform"]),
     ("app", &["entity", "jobs", "mcp", "migration", "oauth", "platform"]),
     ("notes", &["app", "entity", "jobs", "mcp", "migration", "oauth", "platform"]),
@@ -23,7 +24,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bookmarks", &["app", "jobs", "mcp", "migration", "platform", "web", "worker"]),
     // `worker` is for the one-process mode. Only `main.rs` names the product.
     ("web", &["app", "mcp", "notes", "oauth", "platform", "worker"]),
-    ("worker", &["app", "jobs", "mcp", "notes", "oauth", "platform"]),
+    ("worker", &["app", "jobs", "mcp", "notes", "oauth", "platform", "runner"]),
+    // A test: no program that ships contains it.
+    ("simulation", &["mcp", "runner"]),
 ];
 
 fn root() -> PathBuf {
@@ -65,7 +68,7 @@ fn crates_import_only_whom_they_may() {
     }
     for name in packages.keys() {
         let known = ARROWS.iter().any(|(crate_name, _)| crate_name == name);
-        assert!(known || *name == "tests", "where does `{name}` belong?");
+        assert!(known || ["fuzz", "tests"].contains(name), "where does `{name}` belong?");
     }
 }
 
@@ -114,6 +117,7 @@ const TESTS_OF_NOTES: &[&str] = &[
     "tests/it/tidy.rs",
     "tests/operate",
     "tests/src/tools/bench_bare.rs",
+    "tests/src/tools/bench_database",
     "tests/src/tools/bench_instructions",
     "tests/src/tools/bench_jobs.rs",
     "tests/src/tools/bench_search.rs",
@@ -225,6 +229,8 @@ fn nothing_is_left_to_do_later() {
         "oauth",
         "platform",
         "app",
+        "runner",
+        "simulation",
         "tests",
         "web",
         "worker",
@@ -250,6 +256,42 @@ fn nothing_that_is_banned_is_in_the_lock_file() {
     for banned in ["rsa", "openssl-sys", "native-tls"] {
         assert!(rules.contains(&format!("crate = \"{banned}\"")), "deny.toml bans {banned}");
         assert!(!lock.contains(&format!("name = \"{banned}\"")), "{banned} is in the tree");
+    }
+}
+
+/// The runbook says which test checks each row of its table of faults; such a test must exist.
+#[test]
+fn faults_in_the_runbook_name_tests_that_exist() {
+    let runbook = fs::read_to_string(root().join("docs/runbook.md")).unwrap();
+    let (_, section) = runbook.split_once("\n## When a dependency is unavailable\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let tests: BTreeSet<String> = ["crashes", "it"]
+        .iter()
+        .flat_map(|name| sources_in(&root().join("tests").join(name)))
+        .flat_map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            let functions = text.split("async fn ").skip(1).map(str::to_owned);
+            functions.map(|it| it.split('(').next().unwrap().to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut named = BTreeSet::new();
+    for row in section.lines().filter(|line| line.starts_with("| ")).map(str::trim_end) {
+        let last = row.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        if last == "test" {
+            continue;
+        }
+        for name in last.split(", ").map(|it| it.trim_matches('`')) {
+            assert!(tests.contains(name), "no test `{name}`: {row}");
+            named.insert(name.to_owned());
+        }
+    }
+    for file in sources_in(&root().join("tests/crashes")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for function in text.split("#[tokio::test").skip(1) {
+            let (_, function) = function.split_once("async fn ").unwrap();
+            let name = function.split('(').next().unwrap();
+            assert!(named.contains(name), "the runbook has no row of `{name}`");
+        }
     }
 }
 

@@ -136,6 +136,8 @@ async fn connect(
     let config = Config::read(product, |name| match name {
         "DATABASE_URL" => Some(url.to_owned()),
         "JWT_SIGNING_SECRET" => Some(secret.to_owned()),
+        // The smallest quota: arguments that exhaust it take long to encrypt without optimization.
+        "JOB_MEGABYTES_PER_PERSON" => Some("8".to_owned()),
         _ => None,
     })
     .expect("a complete configuration");
@@ -165,6 +167,10 @@ impl Bus for RememberingBus {
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
         Ok(self.fanout.subscribe(topic))
+    }
+
+    async fn have_subscribers(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
+        Ok(topics.iter().map(|topic| self.fanout.has_subscriber(topic)).collect())
     }
 
     async fn replace_catalog(

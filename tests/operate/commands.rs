@@ -225,3 +225,58 @@ async fn the_schema_goes_up_down_and_up_by_the_command_line() {
         assert_eq!(migrate(&["status"]).await, (all, 0));
     }
 }
+
+#[tokio::test]
+async fn a_service_client_is_created_listed_and_revoked_by_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().display().to_string();
+    let file = format!("sqlite:{}", folder.path().join("notes.db").display());
+    for database in [postgres::fresh_database(&notes::product()).await, file] {
+        let settings = environment(&[("DATABASE_URL", &database), ("DATA_DIR", &data)]);
+        let clients = async |words: &[&str]| {
+            run(&[&["notes-mcp", "clients"], words].concat(), &settings).await
+        };
+        let create = ["create", "--name", "nightly", "--scopes", "notes:read"];
+        let (code, said) = clients(&create).await;
+        assert_eq!(code, Some(0), "{said}");
+        let value = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("no {name}: {said}")).to_owned()
+        };
+        let (id, secret) = (value("client_id="), value("client_secret="));
+        assert!(id.starts_with("msc_") && secret.starts_with("mcs_"), "{said}");
+        assert!(said.contains("service:nightly") && said.contains("CLIENT_CREDENTIALS"), "{said}");
+
+        let (code, said) = clients(&["list", "--json"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(&id) && said.contains("\"kind\":\"service\""), "{said}");
+        assert!(!said.contains(&secret) && !said.contains("\"revoked\""), "{said}");
+        let (code, said) = clients(&["revoke", &id]).await;
+        assert_eq!(code, Some(0), "{said}");
+        let (code, said) = clients(&["revoke", &id]).await;
+        assert_eq!(code, Some(1), "{said}");
+        let (_, said) = clients(&["list", "--json"]).await;
+        assert!(said.contains("\"revoked\""), "{said}");
+
+        let private = folder.path().join("private.json");
+        let key = r#"{"keys": [{"kty": "EC", "crv": "P-256", "d": "hunter2"}]}"#;
+        std::fs::write(&private, key).unwrap();
+        let private = private.display().to_string();
+        for (wrong, problem) in [
+            (&["--name", "A b", "--scopes", "notes:read"][..], "a-z 0-9"),
+            (&["--name", "a", "--scopes", "notes:admin"], "no scope `notes:admin`"),
+            (&["--name", "a", "--scopes", " "], "at least one of"),
+            (&["--name", "a", "--scopes", "notes:read", "--jwks", &private], "private key"),
+            (&["--name", "a", "--scopes", "notes:read", "--jwks", "/none"], "could not read"),
+            (&["--name", "a", "--scopes", "notes:read", "--jwks-uri", "http://a.example"], "https"),
+            (
+                &["--name", "a", "--scopes", "notes:read", "--jwks-uri", "https://10.0.0.1/k"],
+                "public host name",
+            ),
+        ] {
+            let (code, said) = clients(&[&["create"], wrong].concat()).await;
+            assert!(code.is_some_and(|code| code > 0), "{wrong:?}: {said}");
+            assert!(said.contains(problem) && !said.contains("hunter2"), "{wrong:?}: {said}");
+        }
+    }
+}

@@ -7,7 +7,8 @@ use serde_json::json;
 use tests::{
     browser::{Browser, ClientApp, answer},
     eventually,
-    github::{Manner, Question},
+    fake_endpoint::Manner,
+    github::Question,
     postgres,
     schema::Revision,
 };
@@ -138,6 +139,35 @@ async fn a_call_that_fails_late_is_counted_by_how_its_stream_ended() {
     let after = Counted::now(&stage).await;
     let streamed = after.calls("notes_list", "streamed") - before.calls("notes_list", "streamed");
     assert!(streamed <= 0.0, "{streamed}");
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_decrypted_fails_and_is_counted() {
+    let _turn = TURN.lock().await;
+    let stage = Stage::new().await;
+    let token = stage.cluster.token("ada").await;
+    let web = stage.cluster.web(0);
+    let legacy = web.legacy(&token, Revision::November2025).await;
+    let damaged = async || {
+        let name = "content_decryption_failures_total";
+        Counted::now(&stage).await.sum(name, &[("reason", "damaged")])
+    };
+    let before = damaged().await;
+    // A job that waits for its user.
+    legacy.tool("notes_create", json!({ "title": "Tea", "body": "Green" })).await.output();
+    let text = json!([{ "title": "Tea", "body": "Black" }]).to_string();
+    let import = json!({ "name": "notes_import", "arguments": { "text": text } });
+    let mut stream = legacy.open("tools/call", import).await;
+    stream.until("elicitation/create").await;
+    let damage = "UPDATE jobs SET questions = 'sealed:1:AAAA' WHERE status = 'input_required'";
+    stage.cluster.app().db().execute_unprepared(damage).await.unwrap();
+    let jobs = web.modern(&token).tool("jobs_list", json!({})).await;
+    let job = &jobs.output()["jobs"][0];
+    assert_eq!(job["status"], "failed", "{job}");
+    let ended = legacy.tool("jobs_get", json!({ "id": job["id"] })).await;
+    let error = ended.output()["error"].as_str().unwrap();
+    assert!(error.contains("can no longer read"), "{error}");
+    assert!(damaged().await >= before + 1.0);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The log: what stands in it, and what never does. Real processes, so that it is the log that an
 //! operator would read, with every library as talkative as it can be.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use serde_json::{Value, json};
 use tests::{
@@ -114,17 +116,33 @@ async fn no_secret_and_no_note_is_in_a_log_whatever_people_do() {
         secrets.add("a cookie", cookie);
     }
     let mut libraries_log = false;
+    let mut changed = BTreeSet::new();
     for index in 0..2 {
         fleet.drain(index).await;
         let log = fleet.instance(index).log();
         libraries_log |= log.contains(r#""target":"hyper"#);
         secrets.are_not_in(&log);
-        lines(fleet.instance(index));
+        changed.extend(changes(&lines(fleet.instance(index))));
     }
     assert!(libraries_log, "the log holds lines of libraries, too");
     let worker = fleet.worker(0);
     assert!(!lines(worker).is_empty());
     secrets.are_not_in(&worker.log());
+    changed.extend(changes(&lines(worker)));
+    let tools = ["notes_create", "notes_delete", "notes_import", "notes_update"];
+    assert_eq!(changed, tools.map(str::to_owned).into(), "every change is audited");
+}
+
+/// The tools that have changed notes, according to the audit lines.
+fn changes(lines: &[Value]) -> BTreeSet<String> {
+    let audited = lines.iter().filter(|line| line["audit"] == "data_changed");
+    let tool = |line: &Value| {
+        for field in ["user", "client", "changed"] {
+            assert!(line[field].is_string(), "{field}: {line}");
+        }
+        line["tool"].as_str().expect("a change is made by a tool").to_owned()
+    };
+    audited.map(tool).collect()
 }
 
 /// Everything that `/register`, `/authorize`, `/consent`, the way back from GitHub, `/token` and

@@ -11,7 +11,7 @@ use platform::clock::{Clock, MockClock, SystemClock};
 use sea_orm::ConnectionTrait as _;
 use tests::{
     postgres,
-    redis::{Server, fresh_prefix},
+    redis::{Server, content_keys, fresh_prefix},
     store_suite,
 };
 
@@ -128,12 +128,13 @@ const INTRODUCTIONS: [&str; 3] = ["AUTH", "CLIENT", "HELLO"];
 async fn every_command_that_the_stores_send_is_checked() {
     let server = Server::start().await;
     let connection = || Connection::new(server.url(), &fresh_prefix()).unwrap();
-    let stores = async |session_ttl| Stores::in_redis(&connection(), session_ttl).unwrap();
+    let stores =
+        async |session_ttl| Stores::in_redis(&connection(), session_ttl, content_keys()).unwrap();
     store_suite::run(stores, tokio::time::sleep).await;
     let clock = Arc::new(MockClock::at(SystemClock.now()));
     let shared = connection();
     let time: Arc<dyn Clock> = Arc::<MockClock>::clone(&clock);
-    let instances = [(); 2].map(|()| oauth::Stores::in_redis(&shared, &time));
+    let instances = [(); 2].map(|()| oauth::Stores::in_redis(&shared, &time, content_keys()));
     tests::oauth_suite::run(&instances[0], &instances[1], &clock).await;
 
     let checked: BTreeSet<_> = app::redis::commands().collect();

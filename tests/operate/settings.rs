@@ -3,9 +3,11 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{
     eventually,
+    fake_endpoint::Manner,
+    openid::{CLIENT_SECRET, OpenId, Question},
     processes::{Program, Recipe, built, free_port},
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
@@ -43,6 +45,7 @@ async fn a_variable_that_is_nearly_one_of_ours_is_named() {
         ("ALLOWED_GITHUB_LOGIN", "ALLOWED_GITHUB_LOGINS"),
         ("ALLOWED_LOGINS", "ALLOWED_GITHUB_LOGINS"),
         ("ALLOWED_GITHUB_ORGS", "ALLOWED_GITHUB_ORG"),
+        ("OIDC_ACME_ALLOWED_DOMAIN", "OIDC_<NAME>_ALLOWED_DOMAINS"),
     ] {
         for words in PROGRAMS {
             let (code, said) = run(words, &environment(&[(wrong, "octocat")])).await;
@@ -60,6 +63,33 @@ async fn a_variable_that_is_nearly_one_of_ours_is_named() {
         let line = format!("{wrong} is not a known variable: did you mean {meant}?");
         assert!(said.contains(&line), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_provider_with_another_issuer_stops_the_start_and_one_that_is_away_does_not() {
+    let provider = OpenId::start().await;
+    let settings = provider.settings();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let (data, port) = (folder.path().join("data").display().to_string(), free_port().to_string());
+    let all = [&settings[..], &[("DATA_DIR", &data), ("PORT", &port)]].concat();
+    provider.discovery(json!({ "issuer": "https://login.example.com" }));
+    for words in [&["notes-mcp"][..], &["notes-mcp", "check"]] {
+        let (code, said) = run(words, &environment(&all)).await;
+        assert_ne!(code, Some(0), "{words:?}: {said}");
+        assert!(said.contains("its issuer is not OIDC_<NAME>_ISSUER"), "{words:?}: {said}");
+    }
+    provider.discovery(json!({}));
+    let (_, said) = run(&["notes-mcp", "check"], &environment(&all)).await;
+    let callback = format!("http://127.0.0.1:{port}/oauth/acme/callback");
+    assert!(said.contains(&format!("register the redirect URI {callback}")), "{said}");
+    assert!(said.contains("everyone with an Acme account may sign in"), "{said}");
+    assert!(!said.contains(CLIENT_SECRET), "{said}");
+
+    provider.answers(Question::Discovery, Manner::Status(503));
+    let (program, _) = serving(&folder, &settings).await;
+    let log = program.log();
+    assert!(log.contains("Could not check the identity provider Acme"), "{log}");
 }
 
 #[tokio::test]

@@ -8,11 +8,13 @@ use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tests::{
     Idle,
-    browser::{Browser, ClientApp, register},
+    browser::{Browser, ClientApp, Form, register},
     client::Web,
     cluster::{Cluster, Database, Setup},
     github::GitHub,
-    in_time, postgres, redis,
+    in_time,
+    openid::OpenId,
+    postgres, redis,
     schema::Revision,
 };
 use tokio::{net::TcpListener, sync::Mutex};
@@ -21,12 +23,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// Held by a test while it reads metrics, which are global to the process.
 pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Two instances and a worker on Postgres with Redis and GitHub, and a private port for metrics of each.
+/// Two instances and a worker on Postgres with Redis, GitHub and an OpenID Connect provider, and a private
+/// port for metrics of each.
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) metrics: Vec<Web>,
     pub(crate) ports: Vec<u16>,
     pub(crate) github: GitHub,
+    _openid: OpenId,
     _end: DropGuard,
 }
 
@@ -45,7 +49,7 @@ impl Stage {
             telemetry::init(LogFormat::Pretty, "error");
             metrics::start(&notes::product());
         });
-        let github = GitHub::start().await;
+        let (github, openid) = (GitHub::start().await, OpenId::start().await);
         let url = redis::shared().await;
         let cluster = Setup::new(Database::Postgres)
             .product(notes::product)
@@ -53,6 +57,7 @@ impl Stage {
             .workers(1)
             .real_time()
             .with_github(&github)
+            .with_openid(&openid)
             .on_redis_at(url)
             .with("DATABASE_URL", database)
             .with("REDIS_URL", url)
@@ -71,7 +76,7 @@ impl Stage {
             tokio::spawn(web::serve_metrics(listener, app, stop.clone()));
         }
         let end = stop.drop_guard();
-        Self { cluster, metrics: addresses, ports, github, _end: end }
+        Self { cluster, metrics: addresses, ports, github, _openid: openid, _end: end }
     }
 
     /// The response to a scrape.
@@ -154,6 +159,12 @@ impl Stage {
         assert_eq!(app.refresh(web, refresh).await.status, 200);
         assert_eq!(app.refresh(web, "not-a-refresh-token").await.status, 400);
         assert_eq!(app.revoke(web, refresh).await.status, 200);
+
+        let browser = Browser::new(&self.cluster);
+        let address =
+            browser.submit(&Form::sign_in(Some("acme")), "").await.header("location").to_owned();
+        let callback = browser.at_github(&address).await;
+        assert_eq!(browser.get(&callback).await.header("location"), "/account");
     }
 
     /// A request that fails because of the server.

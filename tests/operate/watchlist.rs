@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tests::{
     browser::{Browser, ClientApp, post},
     eventually,
-    github::{Manner, Question},
+    fake_endpoint::Manner,
+    github::Question,
     postgres::Server as Postgres,
 };
 use tokio::{net::TcpListener, task::JoinHandle, time::interval};

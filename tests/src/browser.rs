@@ -53,6 +53,14 @@ pub struct Form {
 }
 
 impl Form {
+    /// The form of the account page that starts a sign-in. `provider`: which button is clicked, if there
+    /// are several.
+    pub fn sign_in(provider: Option<&str>) -> Self {
+        let mut fields = owned(&[("action", "sign_in")]);
+        fields.extend(provider.map(|id| ("provider".to_owned(), id.to_owned())));
+        Self { action: "/account".to_owned(), fields, unchecked: Vec::new() }
+    }
+
     /// Checks all checkboxes.
     #[must_use]
     pub fn check_all(mut self) -> Self {
@@ -176,9 +184,7 @@ impl Browser {
 
     /// Signs in to the account page and returns it.
     pub async fn account(&self) -> Page {
-        let fields = owned(&[("action", "sign_in")]);
-        let form = Form { action: "/account".to_owned(), fields, unchecked: Vec::new() };
-        let page = self.submit(&form, "").await;
+        let page = self.submit(&Form::sign_in(None), "").await;
         let callback = self.at_github(page.header("location")).await;
         assert_eq!(self.get(&callback).await.header("location"), "/account");
         self.get("/account").await

@@ -1,9 +1,13 @@
 //! Clusters of web instances and workers in this process, each cluster with its own database.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use app::{App, Dependencies, Product, config::Config, metrics};
-use mcp::{Engine, Stores, store::redis::Connection};
+use mcp::{ContentKeys, Engine, Stores, store::redis::Connection};
 use platform::clock::{Clock, MockClock, SystemClock};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -14,7 +18,9 @@ use crate::{
     documents::DocumentHost,
     fixtures::{self, Gate, Gates},
     github::GitHub,
-    in_time, postgres, redis, sqlite,
+    in_time,
+    openid::OpenId,
+    postgres, redis, sqlite,
     tokens::{all_scopes, mint, these_scopes},
     unfinished_jobs,
 };
@@ -105,6 +111,17 @@ impl Setup {
     #[must_use]
     pub fn with_github(self, github: &GitHub) -> Self {
         github.settings().into_iter().fold(self, |it, (variable, value)| it.with(variable, value))
+    }
+
+    /// Configures sign-in through this OpenID Connect provider, too. The instances trust
+    /// `X-Forwarded-For`, as with GitHub.
+    #[must_use]
+    pub fn with_openid(self, provider: &OpenId) -> Self {
+        let setup = self.with("TRUSTED_PROXY_HOPS", "1");
+        provider
+            .settings()
+            .into_iter()
+            .fold(setup, |it, (variable, value)| it.with(variable, value))
     }
 
     /// Resolves client metadata documents to this host ([`DocumentHost`]).
@@ -385,15 +402,16 @@ impl Shared {
         Self::Memory(stores, given)
     }
 
-    fn for_one_instance(&self) -> (Stores, Dependencies) {
+    fn for_one_instance(&self, keys: ContentKeys) -> (Stores, Dependencies) {
         match self {
             Self::Memory(stores, given) => (stores.clone(), given.clone()),
             Self::Redis { url, prefix, session_ttl, clock } => {
                 let connection = Connection::new(url, prefix).expect("the URL is good");
                 let connection = connection.with_observer(metrics::record_round_trip);
-                let stores = Stores::in_redis(&connection, *session_ttl).expect("the URL is good");
+                let stores = Stores::in_redis(&connection, *session_ttl, keys.clone());
+                let stores = stores.expect("the URL is good");
                 let bus = Arc::clone(&stores.bus);
-                let given = Dependencies::in_redis(Arc::clone(clock), bus, &connection);
+                let given = Dependencies::in_redis(Arc::clone(clock), bus, &connection, keys);
                 (stores, given)
             }
         }
@@ -405,11 +423,12 @@ impl Blueprint {
     async fn instance(&self, changed: &[(&'static str, &str)]) -> (App, Engine) {
         let mut environment = self.environment.clone();
         environment.extend(changed.iter().map(|&(name, value)| (name, value.to_owned())));
-        let (stores, mut given) = self.shared.for_one_instance();
+        let config = config(&self.product, &environment);
+        let (stores, mut given) = self.shared.for_one_instance(config.content_keys());
         for change in &self.changes {
             change(&mut given);
         }
-        let connected = App::connect_with(&config(&self.product, &environment), given).await;
+        let connected = App::connect_with(&config, given).await;
         let app = connected.expect("the database is there");
         let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));
         (app, engine)
@@ -459,5 +478,7 @@ async fn environment(
 }
 
 fn config(product: &Product, environment: &HashMap<&'static str, String>) -> Config {
-    Config::read(product, |name| environment.get(name).cloned()).expect("the settings are good")
+    let variables: BTreeMap<String, String> =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    Config::read_all(product, &variables).expect("the settings are good")
 }

@@ -10,16 +10,14 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
-use futures_util::stream;
-use http::{Method, StatusCode, header};
-use poem::{
-    Body, Endpoint, IntoResponse as _, Request, Response, Server, endpoint, listener::TcpAcceptor,
-};
+use http::{HeaderValue, Method, StatusCode, header};
+use poem::{Request, Response, endpoint, listener::TcpAcceptor};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, task::JoinHandle};
 use url::form_urlencoded;
+
+use crate::fake_endpoint::{self, Manner, fields, found, serve};
 
 /// The client id of the product at GitHub.
 pub const CLIENT_ID: &str = "Iv1.0123456789abcdef";
@@ -49,28 +47,6 @@ pub enum Question {
     Membership,
     /// `DELETE /applications/{client_id}/…`: revokes a token.
     Forget,
-}
-
-/// How an endpoint responds.
-#[derive(Clone, Debug, Default)]
-pub enum Manner {
-    /// As the real GitHub does.
-    #[default]
-    Well,
-    /// With this status and a meaningless JSON object.
-    Status(u16),
-    /// With status 200 and this JSON.
-    Json(Value),
-    /// With status 200 and an HTML page.
-    NotJson,
-    /// With a redirect to this address.
-    Redirect(String),
-    /// With an endless body.
-    Huge,
-    /// Never; the connection stays open.
-    Never,
-    /// With a body that breaks off.
-    HangUp,
 }
 
 /// An account at GitHub.
@@ -194,13 +170,6 @@ impl Drop for GitHub {
     }
 }
 
-async fn serve(acceptor: TcpAcceptor, answering: impl Endpoint<Output = Response> + 'static) {
-    let served = Server::new_with_acceptor(acceptor).run(answering).await;
-    if let Err(error) = served {
-        tracing::warn!(%error, "GitHub has ended");
-    }
-}
-
 impl State {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nobody panics with it")
@@ -230,26 +199,8 @@ impl State {
             *inner.asked.entry(question).or_default() += 1;
             inner.manners.get(&question).cloned().unwrap_or_default()
         };
-        match manner {
-            Manner::Well => {}
-            Manner::Status(status) => {
-                let status = StatusCode::from_u16(status).expect("a status of the test");
-                return json_answer(status, &json!({ "message": "no" }));
-            }
-            Manner::Json(value) => return json_answer(StatusCode::OK, &value),
-            Manner::NotJson => {
-                return "<html>Unicorn!</html>".with_content_type("text/html").into_response();
-            }
-            Manner::Redirect(to) => return found(&to),
-            Manner::Huge => {
-                let chunk = || Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 64 * 1024]));
-                return Body::from_bytes_stream(stream::repeat_with(chunk)).into_response();
-            }
-            Manner::Never => std::future::pending().await,
-            Manner::HangUp => {
-                let broken = Err::<Bytes, _>(std::io::Error::other("gone"));
-                return Body::from_bytes_stream(stream::iter([broken])).into_response();
-            }
+        if let Some(response) = manner.response().await {
+            return response;
         }
         match question {
             Question::Authorize => self.authorize(&request),
@@ -326,18 +277,8 @@ impl State {
     }
 }
 
-fn fields(text: &[u8]) -> HashMap<String, String> {
-    form_urlencoded::parse(text).into_owned().collect()
-}
-
 fn json_answer(status: StatusCode, value: &Value) -> Response {
-    Response::builder()
-        .status(status)
-        .content_type("application/json")
-        .header("x-ratelimit-remaining", "4999")
-        .body(value.to_string())
-}
-
-fn found(location: &str) -> Response {
-    Response::builder().status(StatusCode::FOUND).header(header::LOCATION, location).finish()
+    let mut answer = fake_endpoint::json_answer(status, value);
+    answer.headers_mut().insert("x-ratelimit-remaining", HeaderValue::from_static("4999"));
+    answer
 }

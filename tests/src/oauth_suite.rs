@@ -8,6 +8,7 @@ use oauth::{
     cimd::Documents,
     limits::{AUTHORIZE, Limiter, REGISTER, REGISTER_ALL, Verdict},
     pending::{Key, PENDING_TTL, PendingStore},
+    used_ids::{IdKind, UsedId, UsedIds},
 };
 use platform::clock::MockClock;
 
@@ -26,6 +27,7 @@ pub async fn run(one: &Stores, other: &Stores, clock: &MockClock) {
     several_are_taken_together_or_not_at_all(&*one.limiter, &*other.limiter).await;
     many_at_once_get_no_more_than_there_is(&*one.limiter, &*other.limiter).await;
     a_document_is_kept_for_its_time(&*one.documents, &*other.documents, clock).await;
+    an_id_is_new_once_until_it_is_forgotten(&*one.used_ids, &*other.used_ids).await;
 }
 
 fn key(name: &str) -> Key {
@@ -66,6 +68,27 @@ async fn of_several_callers_one_gets_it(one: &dyn PendingStore, other: &dyn Pend
         let taken = join_all(racers.map(|it| it.take(&key))).await;
         let winners = taken.into_iter().filter_map(|it| it.expect("take")).count();
         assert_eq!(winners, 1);
+    }
+}
+
+async fn an_id_is_new_once_until_it_is_forgotten(one: &dyn UsedIds, other: &dyn UsedIds) {
+    let ttl = Duration::from_mins(1);
+    for kind in [IdKind::Proof, IdKind::Assertion] {
+        let id = |jti: &str| UsedId::new(kind, "issuer", jti);
+        for round in 0..20 {
+            let id = id(&format!("round {round}"));
+            let racers = (0..RACERS).map(|it| if it % 2 == 0 { one } else { other });
+            let recorded = join_all(racers.map(|it| it.record(&id, ttl))).await;
+            let winners = recorded.into_iter().filter(|it| *it.as_ref().expect("record")).count();
+            assert_eq!(winners, 1);
+        }
+        let id = id("forgotten");
+        assert!(one.record(&id, ttl).await.expect("record"));
+        assert!(!other.record(&id, ttl).await.expect("record"));
+        other.forget(&id).await.expect("forget");
+        assert!(other.record(&id, ttl).await.expect("record"), "it is new again");
+        let same = UsedId::new(kind, "another issuer", "forgotten");
+        assert!(one.record(&same, ttl).await.expect("record"), "it is another one's");
     }
 }
 

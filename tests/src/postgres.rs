@@ -113,7 +113,7 @@ pub async fn migrate(product: &Product, url: &str) {
 }
 
 /// Opens a pool of one connection, so that a session lock is taken and released in the same session.
-async fn connect(url: &str) -> Result<DatabaseConnection, sea_orm::DbErr> {
+pub(crate) async fn connect(url: &str) -> Result<DatabaseConnection, sea_orm::DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     Database::connect(options).await
@@ -260,7 +260,7 @@ fn read(path: &Path) -> String {
 
 /// Finds the folder with `initdb` and `postgres`: on the PATH, or where Debian and Homebrew install
 /// them.
-fn find_binaries() -> Option<PathBuf> {
+pub(crate) fn find_binaries() -> Option<PathBuf> {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = env::split_paths(&on_path).collect();
     for (parent, child) in
@@ -283,7 +283,7 @@ fn find_binaries() -> Option<PathBuf> {
 
 /// Returns an unprivileged user and group, and gives them the folder, if this process runs as root, as
 /// which PostgreSQL refuses to run. `None` otherwise.
-fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
+pub(crate) fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
     // This process created the folder, so its owner is the user of this process.
     if fs::metadata(folder).expect("the folder was just made").uid() != 0 {
         return None;

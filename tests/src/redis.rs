@@ -12,6 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use mcp::{ContentKey, ContentKeys};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -53,6 +54,11 @@ pub fn is_installed() -> bool {
 /// Returns a random key prefix for one test.
 pub fn fresh_prefix() -> String {
     format!("test-{:016x}:", rand::random::<u64>())
+}
+
+/// Returns the keys that encrypt content, the same for all stores of a test.
+pub fn content_keys() -> ContentKeys {
+    ContentKeys::new([ContentKey::new([1; 8], [1; 32])], "SETTING")
 }
 
 /// A Redis Cluster of three servers.

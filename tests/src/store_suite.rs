@@ -43,6 +43,7 @@ where
     an_answered_question_makes_a_call_that_can_be_taken_over(&make(SESSION_TTL).await, &pass).await;
     a_standalone_stream_never_ends(&make(SESSION_TTL).await).await;
     signals_reach_their_topic_only(&make(SESSION_TTL).await).await;
+    subscribers_are_found(&make(SESSION_TTL).await).await;
     the_newest_catalog_is_known(&make(SESSION_TTL).await).await;
     a_session_belongs_to_its_user(&make(SESSION_TTL).await).await;
     the_longest_idle_session_makes_room(&make(SESSION_TTL).await, &pass).await;
@@ -72,6 +73,7 @@ fn call() -> StoredCall {
         method: "tools/call".into(),
         params: None,
         answers: BTreeMap::new(),
+        asked_at: Some(1_700_000_000),
         progress: Some(0.5),
     }
 }
@@ -431,9 +433,16 @@ async fn an_answered_question_makes_a_call_that_can_be_taken_over<P: Future<Outp
     let orphan = taken.pop().expect("the run that received the answer has died");
     assert!(orphan.writer.term > second.term);
     let call = orphan.call.expect("it was stored");
+    assert!(!orphan.started, "its lease was not renewed");
     assert_eq!(call.answers, BTreeMap::from([("confirm".to_owned(), yes())]));
     let late = stores.questions.suspend(&second, &call, &[], MINUTE, MINUTE);
     assert!(!late.await.expect("suspend"), "another run is current");
+
+    let renewed = stores.log.renew(&orphan.writer, lease).await.expect("renew");
+    assert!(renewed, "the run starts");
+    pass(lease.mul_f64(1.2)).await;
+    let mut taken = stores.log.take_over(&first.key, MINUTE).await.expect("take over");
+    assert!(taken.pop().expect("it has died, too").started);
 }
 
 async fn a_standalone_stream_never_ends(stores: &Stores) {
@@ -463,6 +472,16 @@ async fn signals_reach_their_topic_only(stores: &Stores) {
     assert!(stores.log.write(&writer, 1, "a").await.expect("write"));
     let expected = Received::Signal(Signal::StreamChanged(writer.key));
     assert_eq!(follower.recv().await, expected, "every change wakes a follower");
+}
+
+async fn subscribers_are_found(stores: &Stores) {
+    let topics = ["here", "elsewhere"].map(|name| Topic::Worker(name.to_owned()));
+    let [here, _] = &topics;
+    let found = async || stores.bus.have_subscribers(&topics).await.expect("have subscribers");
+    assert_eq!(found().await, [false, false]);
+    let _subscription = stores.bus.subscribe(here.clone()).await.expect("subscribe");
+    assert_eq!(found().await, [true, false]);
+    assert!(stores.bus.have_subscribers(&[]).await.expect("have subscribers").is_empty());
 }
 
 async fn the_newest_catalog_is_known(stores: &Stores) {

@@ -3,6 +3,7 @@
 //! is also the response to a panic.
 
 use std::{
+    cell::RefCell,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,12 +12,12 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, header::HeaderValue};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    browser::{self, ClientApp, REDIRECT_URI, visitor},
+    browser::{self, Browser, ClientApp, REDIRECT_URI, visitor},
     client::{ACCEPT, Page},
     cluster::{Cluster, Database, Setup},
     documents::{DocumentHost, Reply},
@@ -36,6 +37,8 @@ pub struct Strangers {
     host: DocumentHost,
     document: Arc<Mutex<Vec<u8>>>,
     serial: AtomicU64,
+    /// The value of the cookie of a session of the account page.
+    session: RefCell<String>,
     _github: GitHub,
 }
 
@@ -63,7 +66,15 @@ impl Strangers {
         host.answers(move |_| {
             Reply::Bytes(served.lock().unwrap_or_else(PoisonError::into_inner).clone())
         });
-        Self { runtime, cluster, host, document, serial: AtomicU64::new(0), _github: github }
+        Self {
+            runtime,
+            cluster,
+            host,
+            document,
+            serial: AtomicU64::new(0),
+            session: RefCell::default(),
+            _github: github,
+        }
     }
 
     /// The query of a valid authorization request, as a seed.
@@ -122,6 +133,46 @@ impl Strangers {
         assert_eq!(page.status, 401, "{header}");
     }
 
+    /// Sends `Cookie` headers, one for each line, to the account page. The byte 1 stands for the value
+    /// of the cookie of a signed-in session, which only a header with exactly this cookie opens.
+    pub fn revisit(&self, headers: &[u8]) {
+        let mut session = self.session.borrow_mut();
+        let page = self.account(&[format!("session={session}").into_bytes()]);
+        if !is_signed_in(&page) {
+            // The first visit, or the session has expired.
+            *session = self.sign_in();
+        }
+        let lines = headers.split(|&byte| byte == b'\n');
+        let filled: Vec<Vec<u8>> = lines
+            .map(|line| {
+                let parts: Vec<&[u8]> = line.split(|&byte| byte == 1).collect();
+                parts.join(session.as_bytes())
+            })
+            .collect();
+        if filled.iter().any(|line| HeaderValue::from_bytes(line).is_err()) {
+            return;
+        }
+        let page = self.account(&filled);
+        assert_eq!(is_signed_in(&page), is_session(&filled, &session), "{filled:?}");
+    }
+
+    fn account(&self, cookies: &[Vec<u8>]) -> Page {
+        let mut request = self.request(Method::GET, "/account");
+        for cookie in cookies {
+            request = request.header("cookie", cookie.as_slice());
+        }
+        self.send(request, "")
+    }
+
+    /// Signs in to the account page. Returns the value of the cookie.
+    fn sign_in(&self) -> String {
+        let browser = Browser::new(&self.cluster);
+        let page = self.runtime.block_on(browser.account());
+        assert!(is_signed_in(&page), "{}", page.text());
+        let index = browser.cookies().iter().position(|name| name == "session");
+        browser.secrets().swap_remove(index.expect("the page sets the cookie"))
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.cluster.web(0).request(method, path).header("x-forwarded-for", visitor())
     }
@@ -133,6 +184,20 @@ impl Strangers {
         assert_ne!(page.status, 429, "nobody is refused for what others did");
         page
     }
+}
+
+fn is_signed_in(page: &Page) -> bool {
+    page.text().contains("value=\"sign_out\"")
+}
+
+/// Returns whether the headers have one cookie of the session page, with this value (RFC 6265, section
+/// 4.2.1).
+fn is_session(headers: &[Vec<u8>], session: &str) -> bool {
+    // A header that is not ASCII is ignored.
+    let headers = headers.iter().filter(|header| header.is_ascii() && !header.contains(&0x7f));
+    let pairs = headers.flat_map(|header| header.split(|&byte| byte == b';'));
+    let mut values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(b"session="));
+    values.next() == Some(session.as_bytes()) && values.next().is_none()
 }
 
 fn app(id: String) -> ClientApp {

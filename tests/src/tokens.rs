@@ -20,6 +20,7 @@ pub(crate) async fn mint(
         session_id: "tests".to_owned(),
         signed_in_at: None,
         ttl,
+        dpop_key: None,
     };
     app.oauth().tokens().mint(new).await.expect("a token can be minted")
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::mcp::Engine;
 use app::App;
-use oauth::{login::allow_list, revoked};
+use oauth::{calls, login::allow_list, revoked};
 use platform::ending;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +71,7 @@ pub async fn run(
     };
     let serving = server::serve(listener, app, stop_accepting.clone(), closing / 2);
     let following = revoked::follow(instance.app.oauth(), |_grant| {});
+    let counting = calls::write_regularly(instance.app.oauth());
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, ending) } => {
             // Calls of requests that arrived at the last moment may outlive their connection.
@@ -79,6 +80,7 @@ pub async fn run(
             }
         }
         () = following => {}
+        () = counting => {}
     }
     Ok(())
 }

@@ -33,6 +33,14 @@ use crate::{
         paged::Paged,
         reference,
         sign_in::{self, Callback, Development},
+        signed_in::{
+            SignedIn, UserPage,
+            files::{self, FilePage},
+            jobs::{self, JobsPage},
+            section::{self, SectionPage},
+            security::SecurityPage,
+            tabs,
+        },
     },
 };
 
@@ -88,6 +96,11 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .page(instance, "/", READ, Home::new(instance))?
         .page(instance, "/account", account::METHODS, Account::new(instance))?
         .page(instance, account::DELETE_PATH, READ, Account::new(instance))?
+        .user_page(instance, tabs::JOBS, jobs::METHODS, JobsPage)?
+        .user_page(instance, files::PATH, READ, FilePage)?
+        .user_page(instance, tabs::SECURITY, READ, SecurityPage)?
+        .user_page(instance, section::PATH, section::METHODS, SectionPage)?
+        .user_page(instance, section::ITEM_PATH, section::METHODS, SectionPage)?
         .page(instance, "/docs", READ, reference::Docs::new(instance))?
         .at(
             "/openapi.json",
@@ -147,14 +160,27 @@ impl RouteList {
         Ok(self.at(name, methods, inner))
     }
 
-    /// Adds the callbacks of the identity providers.
+    /// Adds a page of a signed-in user.
+    fn user_page(
+        self,
+        instance: &Instance,
+        name: &'static str,
+        methods: &'static str,
+        page: impl UserPage + 'static,
+    ) -> anyhow::Result<Self> {
+        self.page(instance, name, methods, SignedIn::new(instance, page))
+    }
+
+    /// Adds the callbacks of the identity providers. Their paths come from the configuration, which
+    /// is read once, so their names, which have to be static, live as long as the process.
     fn callbacks(self, instance: &Instance) -> anyhow::Result<Self> {
         let providers = instance.app.oauth().providers().iter();
         providers.filter_map(|provider| Some((provider, provider.callback_path()?))).try_fold(
             self,
             |routes, (provider, path)| {
                 let callback = Callback::new(instance, Arc::clone(provider));
-                routes.step(instance, path, sign_in::CALLBACK_METHODS, callback)
+                let name = path.to_owned().leak();
+                routes.step(instance, name, sign_in::CALLBACK_METHODS, callback)
             },
         )
     }

@@ -3,31 +3,24 @@
 //! | to … | read |
 //! |---|---|
 //! | see what runs when, and why | [`schedules::all`] |
-//! | follow a job from its claim to its end | `claiming`, `attempt`, `completions` |
+//! | follow a job from its claim to its end | the crate `runner` |
 //! | know whether a worker is healthy | [`Pulse`], [`serve_health`] |
 //!
-//! Any number of workers share one queue. No worker holds state that another one needs: if a worker
-//! dies, the leases of its jobs expire, and other workers continue the jobs from their last
-//! checkpoints. Once another worker has claimed a job, writes of the previous one have no effect.
+//! Any number of workers share one queue. No worker holds state that another one needs: if its process
+//! ends, other workers notice it or wait until the leases of its jobs have expired, and continue the
+//! jobs from their last checkpoints. Once another worker has claimed a job, writes of the previous one
+//! have no effect.
 //!
 //! [`Worker::run`] runs a worker: in a separate process or, in embedded mode, beside a web instance;
 //! several can run in one process.
 
-mod attempt;
-mod attempt_log;
-mod claiming;
+mod access;
 mod commands;
-mod completions;
 mod health;
-mod leases;
-mod notifying;
-mod progress;
-mod runner;
-mod running;
+mod measured;
 pub mod schedules;
 mod schema;
 mod settings;
-mod shared;
 mod totals_writer;
 mod worker;
 
@@ -35,9 +28,10 @@ use std::process::ExitCode;
 
 use app::Product;
 
+pub use runner::Runner;
+
 pub use self::{
     health::{Pulse, serve_health},
-    runner::Runner,
     schema::await_schema,
     settings::{POLL, STALL_LIMIT, Settings},
     worker::{Stalled, Worker},

@@ -14,12 +14,11 @@ use app::{
 };
 use futures_util::future::BoxFuture;
 use jobs::schedule_runs::{self, Runs};
-use oauth::{cimd, client::ClientId, sweep};
+use oauth::{calls, cimd, client::ClientId, sweep};
 use platform::db::Failure;
+use runner::Runner;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
-
-use crate::{notifying::notify_some, runner::Runner};
 
 /// A schedule of the base or of the product.
 pub type Schedule = app::Schedule<Step>;
@@ -63,7 +62,8 @@ const BASE: &[Schedule] = &[
         name: "lost-jobs",
         when: "*/10 * * * * *",
         what: "requeues jobs whose worker is silent, and closes questions that timed out",
-        why: "users wait for them; a lease is 30 s, so this adds a third at most",
+        why: "users wait for them; a lease is 30 s, so this adds a third at most. Jobs of a process \
+              that has ended are requeued sooner",
         spacing: Duration::from_secs(5),
         step: Step::Base(|app, _, _| {
             Box::pin(async move {
@@ -80,7 +80,9 @@ const BASE: &[Schedule] = &[
         spacing: Duration::from_secs(5),
         step: Step::Base(|app, runner, _| {
             Box::pin(async move {
-                let count = notify_some(app, runner, None).await?;
+                let queue = jobs::work_queue(app.jobs());
+                let notifying = runner::notify_some(&*queue, runner, None);
+                let count = notifying.await.map_err(jobs::into_failure)?;
                 // Failed notifications are retried in the next run, not at once.
                 Ok(Done { count, more: false })
             })
@@ -179,6 +181,14 @@ const BASE: &[Schedule] = &[
         step: sweeping!(app => sweep::audit(app.oauth()), sweep::BATCH),
     },
     Schedule {
+        name: "old-calls",
+        when: "0 32 3 * * *",
+        what: "deletes numbers of calls that are older than the account page shows",
+        why: "each app in use has one row a day; at night",
+        spacing: Duration::from_hours(12),
+        step: sweeping!(app => calls::sweep(app.oauth()), calls::SWEEP_BATCH),
+    },
+    Schedule {
         name: "finished-jobs",
         when: "30 */5 * * * *",
         what: "deletes jobs whose result has expired",
@@ -261,6 +271,9 @@ async fn try_run(
     stop: &CancellationToken,
 ) -> RunOutcome {
     let name = schedule.name;
+    if !app.jobs().is_clock_right().await {
+        return RunOutcome::Elsewhere;
+    }
     match schedule_runs::take(app.jobs(), name, schedule.spacing).await {
         Ok(true) => {}
         Ok(false) => return RunOutcome::Elsewhere,
@@ -317,7 +330,7 @@ pub async fn run_now(
 pub enum RunOutcome {
     /// This worker ran it; the value is the number of processed items.
     Ran(u64),
-    /// Another worker ran it.
+    /// Another worker ran it, or has to, because the clock of this one is wrong.
     Elsewhere,
     /// It failed; the next run may succeed.
     Failed,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use app::config::Config;
 use platform::ending;
+use runner::ANNOUNCED_PREFIX;
 
 /// The poll interval, and so the maximum delay after a lost signal.
 pub const POLL: Duration = Duration::from_secs(2);
@@ -15,7 +16,7 @@ pub const STALL_LIMIT: Duration = Duration::from_mins(1);
 /// The settings of one worker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The name in the table of jobs, for operators.
+    /// The name in the table of jobs: unique, and beginning with [`ANNOUNCED_PREFIX`].
     pub name: String,
     /// The number of slots: how many jobs run at once.
     pub concurrency: u32,
@@ -34,7 +35,7 @@ impl Settings {
     /// The settings from the environment, with a unique name.
     pub fn of(config: &Config) -> Self {
         Self {
-            name: format!("{}-{:08x}", std::process::id(), rand::random::<u32>()),
+            name: format!("{ANNOUNCED_PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>()),
             concurrency: config.worker.concurrency,
             lease: jobs::LEASE,
             poll: POLL,

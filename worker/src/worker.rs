@@ -4,22 +4,13 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use app::{App, metrics};
-use platform::{counted, ending};
+use platform::ending;
+use runner::{Parts, Runner, Work};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    claiming,
-    completions::{self, Completions},
-    health::Pulse,
-    leases,
-    progress::{self, ProgressBoard},
-    runner::Runner,
-    running::Running,
-    schedules,
-    settings::Settings,
-    shared::Shared,
-    totals_writer,
+    access, health::Pulse, measured::Measured, schedules, settings::Settings, totals_writer,
 };
 
 /// The part of the shutdown timeout, as a divisor, in which running jobs may still finish. The rest
@@ -84,50 +75,42 @@ impl Worker {
     /// not count as failures.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { app, runner, settings, pulse } = self;
-        let (completions, receiver) = Completions::new();
         let bound = settings.shutdown_timeout;
-        let shared = Arc::new(Shared {
-            running: Running::new(&settings),
-            progress: ProgressBoard::default(),
-            app,
-            runner,
-            settings,
-            pulse,
-            completions,
-        });
-
-        metrics::WORKER_PLACES.set([], f64::from(shared.settings.concurrency));
+        metrics::WORKER_PLACES.set([], f64::from(settings.concurrency));
         for found in metrics::CLAIMS {
             metrics::WORKER_CLAIMS.add([found], 0);
         }
+        let ending = ending::work_limit(bound);
+        let finish_timeout = ending / FINISHING_SHARE;
+        let work = Work::new(Parts {
+            queue: jobs::work_queue(app.jobs()),
+            runner,
+            observer: Arc::new(Measured { app: app.clone(), pulse }),
+            settings: runner::Settings {
+                name: settings.name,
+                concurrency: settings.concurrency,
+                lease: settings.lease,
+                poll: settings.poll,
+                finish_timeout,
+                release_timeout: ending.saturating_sub(finish_timeout),
+                close_timeout: bound / ending::CLOSING_SHARE,
+            },
+        });
         // These continue while jobs end, and stop afterwards.
         let stop = CancellationToken::new();
-        let writing = tokio::spawn(completions::write(shared.app.clone(), receiver, stop.clone()));
-        let renewing = tokio::spawn(leases::renew(Arc::clone(&shared), stop.clone()));
-        let flushing = tokio::spawn(progress::flush(
-            shared.app.clone(),
-            shared.progress.clone(),
-            stop.clone(),
-        ));
-        let watching = tokio::spawn(leases::watch_access(Arc::clone(&shared), stop.clone()));
-        let listening = tokio::spawn(claiming::listen(Arc::clone(&shared), stop.clone()));
-        let counting = tokio::spawn(totals_writer::write(shared.app.clone(), stop.clone()));
-
-        shared.pulse.beat();
-        claiming::claim(&shared, &shutdown).await;
-        end_jobs(&shared, ending::work_limit(bound)).await;
+        let watching = tokio::spawn(access::watch(app.clone(), work.clone(), stop.clone()));
+        let counting = tokio::spawn(totals_writer::write(app, stop.clone()));
+        work.run(&shutdown).await;
         stop.cancel();
         let tasks = async {
-            for task in [writing, renewing, flushing, watching, listening, counting] {
+            for task in [watching, counting] {
                 if let Err(error) = task.await {
                     tracing::error!(error = ?error, "A task of the worker failed");
                 }
             }
         };
         if timeout(bound / ending::CLOSING_SHARE, tasks).await.is_err() {
-            tracing::warn!(
-                "Could not finish the last writes of the worker before the shutdown timeout"
-            );
+            tracing::warn!("Could not write the last totals before the shutdown timeout");
         }
     }
 }
@@ -139,24 +122,4 @@ async fn stalled(pulse: Pulse, limit: Option<Duration>) -> Stalled {
         sleep(STALL_CHECK).await;
     }
     Stalled(limit)
-}
-
-/// Lets running jobs finish, then releases the rest.
-async fn end_jobs(shared: &Shared, bound: Duration) {
-    let finishing = bound / FINISHING_SHARE;
-    if timeout(finishing, shared.running.ended()).await.is_ok() {
-        return;
-    }
-    let left = shared.running.len();
-    tracing::info!(left, "Releasing {}", counted(left, "unfinished job", "unfinished jobs"));
-    shared.running.stop_all();
-    let releasing = bound.saturating_sub(finishing);
-    if timeout(releasing, shared.running.ended()).await.is_err() {
-        let left = shared.running.abort_all();
-        tracing::warn!(
-            left,
-            "Could not release {}; other workers reclaim them when their leases expire",
-            counted(left, "job", "jobs")
-        );
-    }
 }

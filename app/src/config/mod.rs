@@ -13,6 +13,7 @@ mod example;
 mod generated_secret;
 mod http;
 mod oauth;
+mod oidc;
 mod parse;
 mod processes;
 mod reader;
@@ -34,6 +35,7 @@ use ::oauth::{
     login::{self, IdentityProvider, ProviderSettings},
 };
 use jobs::JobQuota;
+use mcp::{ContentKey, ContentKeys};
 use platform::telemetry::{self, Telemetry};
 pub use platform::{
     db::DatabaseSettings,
@@ -52,12 +54,12 @@ pub use self::{
     variables::Variable,
 };
 use self::{
-    parse::{database_url, number, redis_url, secret, sqlite_file},
+    parse::{database_url, number, redis_url, secret, sqlite_file, switch},
     unknown::Misspelled,
     variables::{
-        DATA_DIR, DATABASE_MAX_CONNECTIONS, DATABASE_URL, JOB_MEGABYTES_PER_PERSON, METRICS_PORT,
-        METRICS_TOKEN, PUBLIC_URL, REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL,
-        SHUTDOWN_TIMEOUT, UNFINISHED_JOBS_PER_PERSON,
+        DATA_DIR, DATABASE_MAX_CONNECTIONS, DATABASE_URL, JOB_MEGABYTES_PER_PERSON,
+        JWT_SIGNING_SECRET, METRICS_PORT, METRICS_TOKEN, PUBLIC_URL, READ_ONLY, REDIS_PREFIX,
+        REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT, UNFINISHED_JOBS_PER_PERSON,
     },
 };
 use crate::product::{AnySettings, Brand, Product};
@@ -90,6 +92,8 @@ pub struct Config {
     pub previous_signing_secrets: Vec<Secret>,
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
+    /// `READ_ONLY`: whether clients can only call tools that change nothing.
+    pub read_only: bool,
     /// `LLM_URL` and related variables; `None` if no language model is configured.
     pub model: Option<ModelSettings>,
     /// The product that is configured.
@@ -136,13 +140,15 @@ impl Config {
             client_documents: self.oauth.client_documents,
             known_documents: self.oauth.known_documents.clone(),
             jwt_signing_secret: self.jwt_signing_secret.clone(),
+            client_credentials: self.oauth.client_credentials,
             access_token_ttl: self.oauth.access_token_ttl,
+            dpop: self.oauth.dpop,
             audit_retention: self.oauth.audit_retention,
             ended_grant_retention: self.oauth.ended_grant_retention,
         }
     }
 
-    /// The identity providers. Users sign in with the first one; without any, sign-in is
+    /// The identity providers, in the order in which pages show them. Without any, sign-in is
     /// impossible.
     pub fn providers(&self) -> Vec<Arc<dyn IdentityProvider>> {
         login::providers(&ProviderSettings {
@@ -154,6 +160,7 @@ impl Config {
             proxies: self.proxies.clone(),
             github: self.oauth.github.clone(),
             policy: self.oauth.access_policy.clone(),
+            oidc: self.oauth.oidc.clone(),
         })
     }
 
@@ -163,6 +170,17 @@ impl Config {
         let current = std::iter::once(&self.jwt_signing_secret);
         let signing: Vec<_> = current.chain(&self.previous_signing_secrets).cloned().collect();
         DataKeys::new(&self.oauth.data_keys, &signing)
+    }
+
+    /// The keys that encrypt users' content in Redis and in the queue of jobs. They are derived from the
+    /// signing secrets, which web instances and workers share; `DATA_KEYS` may be unknown to a worker.
+    pub fn content_keys(&self) -> ContentKeys {
+        let secrets =
+            std::iter::once(&self.jwt_signing_secret).chain(&self.previous_signing_secrets);
+        let keys = secrets.map(|secret| {
+            ContentKey::new(secret.derive("content-key-id"), secret.derive("content-key/v1"))
+        });
+        ContentKeys::new(keys, JWT_SIGNING_SECRET.name)
     }
 
     /// Starts logging, and tracing if it is configured, under the name of the program, and logs the
@@ -195,9 +213,15 @@ impl Config {
 
     /// Describes in a few words who may sign in.
     pub fn who_may_sign_in(&self) -> String {
-        match self.providers().first() {
-            Some(provider) => provider.who_may_sign_in(),
-            None => "no one, because no identity provider is configured".to_owned(),
+        match &self.providers()[..] {
+            [] => "no one, because no identity provider is configured".to_owned(),
+            [provider] => provider.who_may_sign_in(),
+            several => {
+                let one = |provider: &Arc<dyn IdentityProvider>| {
+                    format!("{}: {}", provider.label(), provider.who_may_sign_in())
+                };
+                several.iter().map(one).collect::<Vec<_>>().join("; ")
+            }
         }
     }
 
@@ -211,7 +235,8 @@ impl Config {
         let (problems, warnings): (Vec<_>, Vec<_>) =
             misspelled.iter().partition(|variable| variable.limits_access);
         let problems: Vec<String> = problems.into_iter().map(Misspelled::line).collect();
-        match Self::read(product, |name| variables.get(name).cloned()) {
+        let names: Vec<String> = variables.keys().cloned().collect();
+        match Self::read_from(product, &names, &|name| variables.get(name).cloned()) {
             Ok(config) if problems.is_empty() => {
                 let warnings = warnings.into_iter().map(Misspelled::line).collect();
                 Ok(Self { warnings, ..config })
@@ -222,12 +247,21 @@ impl Config {
     }
 
     /// Reads variables from a source that cannot list their names, so misspelled names are not
-    /// detected.
+    /// detected, and OpenID Connect providers, whose variables contain their names, are not found.
     pub fn read(
         product: &Product,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::new(&variable);
+        Self::read_from(product, &[], &variable)
+    }
+
+    /// Reads variables. `names` are those that are set.
+    fn read_from(
+        product: &Product,
+        names: &[String],
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::new(names, variable);
 
         let port = http::port(&mut reader);
         let public_url = reader
@@ -256,6 +290,7 @@ impl Config {
         if metrics.port == Some(port) {
             reader.problems.push("METRICS_PORT must differ from PORT".into());
         }
+        let read_only = reader.parse(READ_ONLY, switch).unwrap_or(false);
         let revision = reader.text(RENDER_GIT_COMMIT);
         // Last, because this may create a file, which should not remain if the configuration is invalid.
         let signing_secrets = reader.signing_secrets(mode, &data_dir).unwrap_or_default();
@@ -275,6 +310,7 @@ impl Config {
                 jwt_signing_secret,
                 previous_signing_secrets: signing_secrets.collect(),
                 proxies,
+                read_only,
                 model,
                 product: product.clone(),
                 product_settings,

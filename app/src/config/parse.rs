@@ -4,13 +4,13 @@
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
 use ipnet::IpNet;
-use oauth::redirect_uri::Schemes;
+use oauth::{dpop, redirect_uri::Schemes};
 use platform::{
-    public_url::origin,
+    public_url::{is_loopback, origin},
     secret::Secret,
     telemetry::{self, LogFormat},
 };
-use url::{Host, Url};
+use url::Url;
 
 use super::types::Mode;
 
@@ -141,15 +141,9 @@ pub(super) fn secret(text: &str) -> Result<Secret, String> {
 /// Parses a URL to which paths are appended. The problem does not repeat the value, which may
 /// contain a password.
 pub(super) fn base_url(text: &str) -> Result<String, String> {
-    let expected = "must be a URL such as https://github.example.com";
+    let expected = "must be a URL such as https://login.example.com";
     let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    let scheme = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    let scheme = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
     let bare = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
@@ -235,9 +229,18 @@ pub(super) fn schemes(text: &str) -> Result<Schemes, String> {
 
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("must be on or off; it is “{text}”")),
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(format!("must be on or off (or true or false); it is “{text}”")),
+    }
+}
+
+pub(super) fn dpop_mode(text: &str) -> Result<dpop::Mode, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "off" => Ok(dpop::Mode::Off),
+        "allowed" => Ok(dpop::Mode::Allowed),
+        "required" => Ok(dpop::Mode::Required),
+        _ => Err(format!("must be off, allowed or required; it is “{text}”")),
     }
 }
 

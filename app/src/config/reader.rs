@@ -15,16 +15,16 @@ use super::{
     types::{Mode, ModelSettings},
     variables::{
         DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL, HTTP_PROXY,
-        HTTPS_PROXY, JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, NO_PROXY,
-        OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER_ARG, Variable,
+        HTTPS_PROXY, JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, NO_PROXY, OIDC_CLIENT_ID,
+        OIDC_ISSUER, OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS,
+        OTEL_TRACES_SAMPLER_ARG, Variable, oidc_variable,
     },
 };
 
-/// The variables that configure each identity provider; any one provider suffices.
-const IDENTITY_PROVIDERS: &[&[Variable]] = &[&[GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET]];
-
 /// Reads variables and collects the problems with them.
 pub struct Reader<'a> {
+    /// The names of all variables that are set, if the source can list them.
+    names: &'a [String],
     variable: &'a dyn Fn(&str) -> Option<String>,
     pub(super) problems: Vec<String>,
 }
@@ -36,8 +36,13 @@ impl fmt::Debug for Reader<'_> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { variable, problems: Vec::new() }
+    pub(super) fn new(names: &'a [String], variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { names, variable, problems: Vec::new() }
+    }
+
+    /// Returns the names of all variables that are set. Empty if the source cannot list them.
+    pub(super) fn names(&self) -> &'a [String] {
+        self.names
     }
 
     /// Returns the value of a variable, trimmed. `None`: it is absent or empty.
@@ -46,11 +51,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the variable is set to an empty text.
-    pub(super) fn is_set_but_empty(&self, variable: Variable) -> bool {
-        (self.variable)(variable.name).is_some_and(|text| text.trim().is_empty())
+    pub(super) fn is_set_but_empty(&self, name: &str) -> bool {
+        (self.variable)(name).is_some_and(|text| text.trim().is_empty())
     }
 
-    fn text_of(&self, name: &str) -> Option<String> {
+    /// Returns the value of the variable of this name, trimmed. `None`: it is absent or empty.
+    pub(super) fn text_of(&self, name: &str) -> Option<String> {
         let text = (self.variable)(name)?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
@@ -143,17 +149,18 @@ impl<'a> Reader<'a> {
     /// that is configured in part has a problem already.
     pub(super) fn require_identity_provider(&mut self) {
         let is_set = |variable: &Variable| self.text(*variable).is_some();
-        if IDENTITY_PROVIDERS.iter().any(|variables| variables.iter().any(is_set)) {
+        let is_oidc = |name: &String| oidc_variable(name).is_some() && self.text_of(name).is_some();
+        if [GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET].iter().any(is_set)
+            || self.names.iter().any(is_oidc)
+        {
             return;
         }
-        let names = |variables: &&[Variable]| {
-            variables.iter().map(|variable| variable.name).collect::<Vec<_>>().join(" and ")
-        };
-        let alternatives: Vec<_> = IDENTITY_PROVIDERS.iter().map(names).collect();
+        let [github_id, github_secret, issuer, client_id] =
+            [GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, OIDC_ISSUER, OIDC_CLIENT_ID]
+                .map(|variable| variable.name);
         self.problems.push(format!(
-            "{} must be set when PUBLIC_URL is not a loopback address: users sign in at an \
-             identity provider",
-            alternatives.join(", or ")
+            "{github_id} and {github_secret}, or {issuer} and {client_id}, must be set when \
+             PUBLIC_URL is not a loopback address: users sign in at an identity provider"
         ));
     }
 

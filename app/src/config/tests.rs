@@ -99,7 +99,7 @@ fn a_deployed_program_requires_what_instances_share() {
     let problems = [
         "DATABASE_URL is missing: ",
         "REDIS_URL is missing: ",
-        "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET must be set ",
+        "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET, or OIDC_<NAME>_ISSUER and ",
         "JWT_SIGNING_SECRET is missing: ",
     ];
     assert_eq!(lines.len(), problems.len(), "{lines:?}");

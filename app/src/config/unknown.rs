@@ -4,7 +4,8 @@ use strsim::damerau_levenshtein;
 
 use super::variables::{
     ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS, HTTP_PROXY, HTTPS_PROXY, LOG,
-    NO_PROXY, VARIABLES, Variable,
+    NO_PROXY, OIDC_ALLOWED_DOMAINS, OIDC_ALLOWED_GROUPS, OIDC_ALLOWED_USERS, OIDC_ISSUER,
+    OIDC_PREFIX, OIDC_VARIABLES, VARIABLES, Variable, oidc_setting, oidc_variable,
 };
 
 /// Names that other programs use for one of the variables.
@@ -13,7 +14,14 @@ const OTHER_NAMES: &[(&str, Variable)] =
 
 /// Variables that limit access. A misspelled one must not silently leave the server open to
 /// everyone.
-const LIMIT_ACCESS: [Variable; 3] = [ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS];
+const LIMIT_ACCESS: [Variable; 6] = [
+    ALLOWED_GITHUB_LOGINS,
+    ALLOWED_GITHUB_ORG,
+    ALLOWED_ORIGINS,
+    OIDC_ALLOWED_DOMAINS,
+    OIDC_ALLOWED_GROUPS,
+    OIDC_ALLOWED_USERS,
+];
 
 /// The minimum length of a name to compare. Shorter names resemble too many others, such as `HOME`
 /// and `HOST`.
@@ -44,24 +52,71 @@ pub(super) fn misspelled(
     names: impl Iterator<Item = String>,
 ) -> Vec<Misspelled> {
     let known: Vec<Variable> = VARIABLES.iter().chain(product).copied().collect();
-    let mut found: Vec<_> = names.filter_map(|name| check(&known, name)).collect();
+    let names: Vec<String> = names.collect();
+    let providers: Vec<String> = names.iter().filter_map(|name| configured_oidc(name)).collect();
+    let mut found: Vec<_> =
+        names.into_iter().filter_map(|name| check(&known, &providers, name)).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
 
-fn check(known: &[Variable], name: String) -> Option<Misspelled> {
+/// Returns the name of the OpenID Connect provider whose issuer a variable is.
+fn configured_oidc(name: &str) -> Option<String> {
+    let (provider, variable) = oidc_variable(name)?;
+    (variable.name == OIDC_ISSUER.name).then(|| provider.to_owned())
+}
+
+/// `providers` are the names of the configured OpenID Connect providers.
+fn check(known: &[Variable], providers: &[String], name: String) -> Option<Misspelled> {
     let upper = name.to_ascii_uppercase();
     let proxies = [HTTPS_PROXY, HTTP_PROXY, NO_PROXY];
     // The names of the proxy variables are also read in lower case.
     if known.iter().any(|variable| variable.name == name)
         || proxies.iter().any(|variable| variable.name == upper)
+        || oidc_variable(&name).is_some()
     {
         return None;
     }
+    if let Some(setting) = upper.strip_prefix(OIDC_PREFIX) {
+        let meant = oidc_setting_meant(providers, setting)?;
+        let limits_access = limits_access(meant);
+        return Some(Misspelled { name, meant: meant.name, limits_access });
+    }
     let other = OTHER_NAMES.iter().find(|(other, _)| *other == upper).map(|(_, meant)| *meant);
     let meant = other.or_else(|| limiter(&upper)).or_else(|| nearest(known, &upper))?;
-    let limits_access = LIMIT_ACCESS.iter().any(|variable| variable.name == meant.name);
+    let limits_access = limits_access(meant);
     Some(Misspelled { name, meant: meant.name, limits_access })
+}
+
+fn limits_access(variable: Variable) -> bool {
+    LIMIT_ACCESS.iter().any(|limit| limit.name == variable.name)
+}
+
+/// Returns the variable of an OpenID Connect provider that was meant by `<NAME>_…`, or by a setting
+/// without a name. Other programs have variables with this prefix, too, so unless the provider is
+/// configured, only a similar name counts.
+fn oidc_setting_meant(providers: &[String], text: &str) -> Option<Variable> {
+    let nearest = |text: &str, variables: &[Variable]| {
+        variables
+            .iter()
+            .map(|variable| (damerau_levenshtein(text, oidc_setting(*variable)), *variable))
+            .min_by_key(|(typos, _)| *typos)
+    };
+    let of_provider =
+        text.split_once('_').filter(|(name, _)| providers.iter().any(|it| it == name));
+    if let Some((_, setting)) = of_provider {
+        let limits = [OIDC_ALLOWED_DOMAINS, OIDC_ALLOWED_GROUPS, OIDC_ALLOWED_USERS];
+        let limits_access = setting.contains("ALLOW");
+        let variables = if limits_access { &limits[..] } else { &OIDC_VARIABLES };
+        return nearest(setting, variables).map(|(_, variable)| variable);
+    }
+    let setting = text.split_once('_').map_or(text, |(_, setting)| setting);
+    [text, setting]
+        .into_iter()
+        .filter(|text| text.len() >= MIN_LENGTH)
+        .filter_map(|text| nearest(text, &OIDC_VARIABLES))
+        .find(|(typos, _)| *typos <= MAX_TYPOS)
+        .map(|(_, variable)| variable)
 }
 
 /// Returns the variable whose name differs by the fewest letters, if these are at most
@@ -69,7 +124,11 @@ fn check(known: &[Variable], name: String) -> Option<Misspelled> {
 fn nearest(known: &[Variable], name: &str) -> Option<Variable> {
     known
         .iter()
-        .filter(|variable| variable.name.len() >= MIN_LENGTH && !variable.name.ends_with("_PROXY"))
+        .filter(|variable| {
+            variable.name.len() >= MIN_LENGTH
+                && !variable.name.ends_with("_PROXY")
+                && !variable.name.starts_with(OIDC_PREFIX)
+        })
         .map(|variable| (damerau_levenshtein(name, variable.name), *variable))
         .filter(|(typos, _)| *typos <= MAX_TYPOS)
         .min_by_key(|(typos, _)| *typos)
@@ -122,6 +181,31 @@ mod tests {
             ("LOG_LEVEL", "LOG", false),
         ] {
             assert_eq!(meant(name), Some((expected, limits_access)), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_openid_connect_providers_are_checked() {
+        let issuer = "OIDC_ACME_ISSUER";
+        for (name, expected, limits_access) in [
+            ("OIDC_ACME_ALLOWED_DOMAIN", "OIDC_<NAME>_ALLOWED_DOMAINS", true),
+            ("OIDC_ACME_ALLOW_GROUPS", "OIDC_<NAME>_ALLOWED_GROUPS", true),
+            ("OIDC_ACME_ALLOWED_EMAILS", "OIDC_<NAME>_ALLOWED_DOMAINS", true),
+            ("OIDC_ACME_SCOPE", "OIDC_<NAME>_SCOPES", false),
+            ("OIDC_ACME_CLIENT_KEY", "OIDC_<NAME>_CLIENT_ID", false),
+            ("OIDC_OTHER_ALOWED_DOMAINS", "OIDC_<NAME>_ALLOWED_DOMAINS", true),
+            ("OIDC_ALLOWED_DOMAINS", "OIDC_<NAME>_ALLOWED_DOMAINS", true),
+            ("OIDC_CLIENT_SECRET", "OIDC_<NAME>_CLIENT_SECRET", false),
+        ] {
+            let names = [issuer, name].map(str::to_owned).into_iter();
+            let found: Vec<_> = misspelled(&[], names)
+                .iter()
+                .map(|variable| (variable.meant, variable.limits_access))
+                .collect();
+            assert_eq!(found, [(expected, limits_access)], "{name}");
+        }
+        for name in ["OIDC_PORT", "OIDC_SERVICE_HOST", "OIDC_PORT_80_TCP", "OIDC_ACME_LABEL"] {
+            assert_eq!(meant(name), None, "{name}");
         }
     }
 

@@ -29,14 +29,26 @@ pub const VARIABLES: &[Variable] = &[
     GITHUB_API_URL,
     ALLOWED_GITHUB_LOGINS,
     ALLOWED_GITHUB_ORG,
+    OIDC_ISSUER,
+    OIDC_CLIENT_ID,
+    OIDC_CLIENT_SECRET,
+    OIDC_LABEL,
+    OIDC_SCOPES,
+    OIDC_ALLOWED_DOMAINS,
+    OIDC_ALLOWED_GROUPS,
+    OIDC_GROUPS_CLAIM,
+    OIDC_ALLOWED_USERS,
+    OIDC_ID_JAG,
     DATA_KEYS,
     REDIRECT_SCHEMES,
     OAUTH_CLIENTS,
+    CLIENT_CREDENTIALS,
     CLIENT_METADATA_DOCUMENTS,
     CLIENT_DOCUMENTS,
     HTTPS_PROXY,
     HTTP_PROXY,
     NO_PROXY,
+    READ_ONLY,
     LLM_URL,
     LLM_MODEL,
     LLM_API_KEY,
@@ -46,6 +58,7 @@ pub const VARIABLES: &[Variable] = &[
     UNFINISHED_JOBS_PER_PERSON,
     JOB_MEGABYTES_PER_PERSON,
     ACCESS_TOKEN_TTL,
+    DPOP,
     SESSION_TTL,
     AUDIT_RETENTION,
     ENDED_GRANT_RETENTION,
@@ -67,8 +80,9 @@ pub const PUBLIC_URL: Variable = Variable {
     name: "PUBLIC_URL",
     meaning: "The address that clients use: scheme and host, without a path. Every access token \
               contains it, so a change signs out all users. An address other than loopback has to \
-              be https and requires DATABASE_URL, REDIS_URL, JWT_SIGNING_SECRET, GITHUB_CLIENT_ID \
-              and GITHUB_CLIENT_SECRET.",
+              be https and requires DATABASE_URL, REDIS_URL, JWT_SIGNING_SECRET, and an identity \
+              provider: GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET, or OIDC_<NAME>_ISSUER and \
+              OIDC_<NAME>_CLIENT_ID.",
     default: "http://127.0.0.1:8080",
 };
 
@@ -143,9 +157,11 @@ pub const JWT_SIGNING_SECRET: Variable = Variable {
     name: "JWT_SIGNING_SECRET",
     meaning: "Encrypts the private keys that sign access tokens: at least 32 bytes, the same for \
               all processes, such as the output of `openssl rand -base64 32`. It can be changed \
-              at any time; issued tokens stay valid. Other keys are derived from it, so keep the \
+              at any time; issued tokens stay valid. Other keys are derived from it, such as the \
+              one for users' content in Redis and in the queue, so keep the \
               old value behind the new one for 90 days, as new,old: data that was encrypted with \
-              it stays readable. Default: generated in DATA_DIR.",
+              it stays readable. So that no running call is lost, deploy old,new first. Default: \
+              generated in DATA_DIR.",
     default: "",
 };
 
@@ -153,9 +169,8 @@ pub const JWT_SIGNING_SECRET: Variable = Variable {
 pub const GITHUB_CLIENT_ID: Variable = Variable {
     name: "GITHUB_CLIENT_ID",
     meaning: "The client id of the GitHub OAuth app for sign-in. The app's callback URL is \
-              PUBLIC_URL followed by /oauth/github/callback. Required if PUBLIC_URL is not a \
-              loopback address. Without it, the sign-in page asks for a name instead, without a \
-              password.",
+              PUBLIC_URL followed by /oauth/github/callback. Without any identity provider, the \
+              sign-in page asks for a name instead, without a password. See docs/sign-in.md.",
     default: "",
 };
 
@@ -187,8 +202,8 @@ pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
     name: "ALLOWED_GITHUB_LOGINS",
     meaning: "Users who may sign in, separated by commas: GitHub logins such as octocat, or \
               numeric ids such as id:583231; * means everyone with a GitHub account, as does \
-              leaving the variable out. An empty value without ALLOWED_GITHUB_ORG is an error: \
-              the server does not start. The first sign-in binds a login to its numeric id, so \
+              leaving the variable out. An empty value without ALLOWED_GITHUB_ORG is an error if \
+              GitHub is the only provider: the server does not start. The first sign-in binds a login to its numeric id, so \
               another account that takes over the login gets no access. A user who is removed \
               from the list loses all access as soon as the first server with the new list \
               starts.",
@@ -205,10 +220,133 @@ pub const ALLOWED_GITHUB_ORG: Variable = Variable {
     default: "",
 };
 
-/// The secrets that encrypt GitHub tokens.
+/// The prefix of the variables of OpenID Connect providers.
+pub(super) const OIDC_PREFIX: &str = "OIDC_";
+
+/// The variables of each OpenID Connect provider.
+pub(super) const OIDC_VARIABLES: [Variable; 10] = [
+    OIDC_ISSUER,
+    OIDC_CLIENT_ID,
+    OIDC_CLIENT_SECRET,
+    OIDC_LABEL,
+    OIDC_SCOPES,
+    OIDC_ALLOWED_DOMAINS,
+    OIDC_ALLOWED_GROUPS,
+    OIDC_GROUPS_CLAIM,
+    OIDC_ALLOWED_USERS,
+    OIDC_ID_JAG,
+];
+
+/// Splits the name of a variable into the name of the OpenID Connect provider and the variable. `None`:
+/// it is not a variable of such a provider.
+pub(super) fn oidc_variable(name: &str) -> Option<(&str, Variable)> {
+    let rest = name.strip_prefix(OIDC_PREFIX)?;
+    OIDC_VARIABLES.iter().find_map(|variable| {
+        let provider = rest.strip_suffix(oidc_setting(*variable))?.strip_suffix('_')?;
+        Some((provider, *variable))
+    })
+}
+
+/// Returns the last part of the name of a variable of an OpenID Connect provider, such as `CLIENT_ID`.
+pub(super) fn oidc_setting(variable: Variable) -> &'static str {
+    variable.name.split_once(">_").map_or(variable.name, |(_, setting)| setting)
+}
+
+/// The issuer of an OpenID Connect provider.
+pub const OIDC_ISSUER: Variable = Variable {
+    name: "OIDC_<NAME>_ISSUER",
+    meaning: "The issuer of an OpenID Connect provider, exactly as it is in its document \
+              /.well-known/openid-configuration, such as https://accounts.google.com. Has to be \
+              https unless it is a loopback address. <NAME> is a name of up to 20 letters and \
+              digits, such as GOOGLE, one for each of up to 10 providers. It is part of the \
+              identities of the users, so never change it or use it for another issuer. The \
+              redirect URI is PUBLIC_URL followed by /oauth/<name>/callback, in lower case. See \
+              docs/sign-in.md.",
+    default: "",
+};
+
+/// The client id at an OpenID Connect provider.
+pub const OIDC_CLIENT_ID: Variable = Variable {
+    name: "OIDC_<NAME>_CLIENT_ID",
+    meaning: "The client id at the provider.",
+    default: "",
+};
+
+/// The client secret at an OpenID Connect provider.
+pub const OIDC_CLIENT_SECRET: Variable = Variable {
+    name: "OIDC_<NAME>_CLIENT_SECRET",
+    meaning: "The client secret at the provider. Without it, this server is a public client with \
+              PKCE, if the provider allows that.",
+    default: "",
+};
+
+/// The name of an OpenID Connect provider on pages.
+pub const OIDC_LABEL: Variable = Variable {
+    name: "OIDC_<NAME>_LABEL",
+    meaning: "The name of the provider on the buttons of the sign-in, of up to 30 characters. \
+              Default: the usual spelling of a well-known <NAME>, or <NAME> itself.",
+    default: "",
+};
+
+/// The scopes that are requested from an OpenID Connect provider.
+pub const OIDC_SCOPES: Variable = Variable {
+    name: "OIDC_<NAME>_SCOPES",
+    meaning: "The scopes that are requested, separated by spaces; openid is always among them. Add \
+              offline_access to get a refresh token, with which domains and groups are checked \
+              again while an app stays connected.",
+    default: "openid email profile",
+};
+
+/// The domains whose users may sign in.
+pub const OIDC_ALLOWED_DOMAINS: Variable = Variable {
+    name: "OIDC_<NAME>_ALLOWED_DOMAINS",
+    meaning: "The domains of the e-mail addresses that may sign in, separated by commas, such as \
+              example.com. The provider has to have verified the address. At Google it is the \
+              domain of the Workspace organization. Without this and the next variables, everyone \
+              with an account at the provider may sign in; a user has to satisfy all that are set.",
+    default: "",
+};
+
+/// The groups whose members may sign in.
+pub const OIDC_ALLOWED_GROUPS: Variable = Variable {
+    name: "OIDC_<NAME>_ALLOWED_GROUPS",
+    meaning: "The groups or roles of which a user needs at least one, separated by commas, exactly \
+              as they are in the claim.",
+    default: "",
+};
+
+/// The claim with the groups of a user.
+pub const OIDC_GROUPS_CLAIM: Variable = Variable {
+    name: "OIDC_<NAME>_GROUPS_CLAIM",
+    meaning: "The claim that contains the groups or roles, in the ID token or the userinfo response: \
+              a name, or a path such as realm_access.roles. Requires OIDC_<NAME>_ALLOWED_GROUPS.",
+    default: "groups",
+};
+
+/// The users who may sign in.
+pub const OIDC_ALLOWED_USERS: Variable = Variable {
+    name: "OIDC_<NAME>_ALLOWED_USERS",
+    meaning: "Users who may sign in, separated by commas: verified e-mail addresses, or subjects \
+              such as id:248289761001; * means everyone. The first sign-in binds an address to the \
+              account that has it.",
+    default: "",
+};
+
+/// Whether identity assertions of an OpenID Connect provider are accepted.
+pub const OIDC_ID_JAG: Variable = Variable {
+    name: "OIDC_<NAME>_ID_JAG",
+    meaning: "true: clients with a secret or a key get access tokens for users of this provider with its \
+              identity assertions (ID-JAG, the MCP extension for enterprise-managed authorization), \
+              without a sign-in here. The provider decides which client may act for which user. See \
+              docs/machine-clients.md.",
+    default: "false",
+};
+
+/// The secrets that encrypt tokens at identity providers.
 pub const DATA_KEYS: Variable = Variable {
     name: "DATA_KEYS",
-    meaning: "Secrets that encrypt the GitHub tokens for membership checks: at least 32 bytes \
+    meaning: "Secrets that encrypt the tokens of users at identity providers, with which memberships \
+              and groups are checked again: at least 32 bytes \
               each, separated by commas. The first one encrypts, all of them decrypt, so put a \
               new one in front. Default: a key derived from JWT_SIGNING_SECRET, which still \
               decrypts when DATA_KEYS is set.",
@@ -232,6 +370,14 @@ pub const OAUTH_CLIENTS: Variable = Variable {
     default: "",
 };
 
+/// Whether service clients get access tokens for themselves.
+pub const CLIENT_CREDENTIALS: Variable = Variable {
+    name: "CLIENT_CREDENTIALS",
+    meaning: "true: programs without a user get access tokens with the grant type client_credentials. \
+              Create a client for each with `clients create`. See docs/machine-clients.md.",
+    default: "false",
+};
+
 /// Whether client metadata documents are fetched.
 pub const CLIENT_METADATA_DOCUMENTS: Variable = Variable {
     name: "CLIENT_METADATA_DOCUMENTS",
@@ -253,7 +399,7 @@ pub const CLIENT_DOCUMENTS: Variable = Variable {
 /// The proxy for https URLs.
 pub const HTTPS_PROXY: Variable = Variable {
     name: "HTTPS_PROXY",
-    meaning: "The proxy for outgoing https requests (GitHub, client metadata documents, imports, \
+    meaning: "The proxy for outgoing https requests (identity providers, client metadata documents, imports, \
               LLM_URL, traces), as http://user:password@host:port; it has to support CONNECT. \
               Loopback addresses are always reached directly. This and the next two variables \
               also work in lower case. See docs/closed-network.md.",
@@ -298,6 +444,14 @@ pub const LLM_API_KEY: Variable = Variable {
     name: "LLM_API_KEY",
     meaning: "The key for LLM_URL, sent as a bearer token, if the endpoint requires one.",
     default: "",
+};
+
+/// Whether clients can only read.
+pub const READ_ONLY: Variable = Variable {
+    name: "READ_ONLY",
+    meaning: "true: clients see and can call only the tools that change nothing. Jobs that were \
+              started before still run.",
+    default: "false",
 };
 
 /// The number of trusted proxies in front of the server.
@@ -349,6 +503,15 @@ pub const ACCESS_TOKEN_TTL: Variable = Variable {
     name: "ACCESS_TOKEN_TTL",
     meaning: "The lifetime of an access token, from 1m to 1h.",
     default: "30m",
+};
+
+/// Whether tokens are bound to a key of the client.
+pub const DPOP: Variable = Variable {
+    name: "DPOP",
+    meaning: "Whether tokens are bound to a key of the client (DPoP, RFC 9449), so that a copied token \
+              is useless: off, allowed (for clients that support it) or required (no other client \
+              can connect). See docs/dpop.md before you change it.",
+    default: "off",
 };
 
 /// The idle lifetime of MCP sessions.

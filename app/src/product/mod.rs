@@ -32,9 +32,14 @@
 
 mod brand;
 mod schedule;
+pub mod section;
 mod state;
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use mcp::{AnyPrompt, AnyResource, AnyTool, Catalog, RunMode, ServerInfo};
 use migration::{MigrationTrait, Schema};
@@ -44,6 +49,7 @@ use oauth::{
 };
 use platform::public_url::PublicUrl;
 
+use self::section::{AnySection, Bound, Section};
 pub use self::{
     brand::Brand,
     schedule::{BoundStep, Done, ProductStep, Schedule},
@@ -53,6 +59,9 @@ use crate::config::{Reader, Variable};
 
 /// The names of the rate limits of each user at `/mcp`.
 pub(crate) const USER_RATE_LIMITS: [&str; 4] = ["calls", "light", "followups", "kept"];
+
+/// The names of the pages of the base below `/account/`.
+const ACCOUNT_PAGES: [&str; 4] = ["delete", "files", "jobs", "security"];
 
 /// A product. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +78,9 @@ struct Inner {
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
     schedules: Vec<Schedule<BoundStep>>,
     rate_limits: &'static [Bucket],
-    job_tools: BTreeSet<&'static str>,
+    /// The tools that run as jobs, with their titles.
+    job_tools: BTreeMap<&'static str, &'static str>,
+    sections: Vec<Box<dyn AnySection>>,
     settings: fn(&mut Reader<'_>) -> AnySettings,
     state: fn(Platform, &AnySettings) -> AnyState,
     catalog: Box<MakeCatalog>,
@@ -95,6 +106,7 @@ impl Product {
             tools: &[],
             resources: &[],
             prompts: &[],
+            sections: &[],
             job_tools: None,
             dotted_aliases: false,
         }
@@ -137,7 +149,17 @@ impl Product {
 
     /// The names of the tools that run as jobs.
     pub(crate) fn job_tools(&self) -> BTreeSet<&'static str> {
-        self.0.job_tools.clone()
+        self.0.job_tools.keys().copied().collect()
+    }
+
+    /// The title of a tool that runs as a job. `None`: the product has no such tool.
+    pub fn job_title(&self, tool: &str) -> Option<&'static str> {
+        self.0.job_tools.get(tool).copied()
+    }
+
+    /// The sections of the account page.
+    pub fn sections(&self) -> impl Iterator<Item = &dyn AnySection> {
+        self.0.sections.iter().map(|section| &**section)
     }
 
     pub(crate) fn settings(&self, reader: &mut Reader<'_>) -> AnySettings {
@@ -167,6 +189,7 @@ pub struct Builder<S: State> {
     tools: &'static [&'static dyn AnyTool<S>],
     resources: &'static [&'static dyn AnyResource<S>],
     prompts: &'static [&'static dyn AnyPrompt<S>],
+    sections: &'static [&'static dyn Section<S>],
     job_tools: Option<&'static str>,
     dotted_aliases: bool,
 }
@@ -202,6 +225,11 @@ impl<S: State> Builder<S> {
     /// The prompts, in the order in which clients see them.
     pub fn prompts(self, prompts: &'static [&'static dyn AnyPrompt<S>]) -> Self {
         Self { prompts, ..self }
+    }
+
+    /// The sections of the account page, in the order of its navigation.
+    pub fn sections(self, sections: &'static [&'static dyn Section<S>]) -> Self {
+        Self { sections, ..self }
     }
 
     /// The migrations. Those of base and product are applied in the order of their names, which
@@ -240,8 +268,9 @@ impl<S: State> Builder<S> {
     /// Completes the product.
     ///
     /// # Panics
-    /// If a tool, resource or prompt requires a scope that the product does not offer, or if two rate
-    /// limits of product and base have the same name, because they would share their counts.
+    /// If a tool, resource or prompt requires a scope that the product does not offer, if two rate
+    /// limits of product and base have the same name, because they would share their counts, or if the
+    /// name of a section is not valid or used twice.
     pub fn build(self) -> Product {
         let Self { tools, resources, prompts, job_tools: job_scope, dotted_aliases, .. } = self;
         let entries: Vec<_> = tools.iter().map(|tool| tool.entry()).collect();
@@ -258,6 +287,12 @@ impl<S: State> Builder<S> {
         for Bucket { name, .. } in self.rate_limits {
             assert!(limits.insert(name), "there is another rate limit with the name `{name}`");
         }
+        let mut names = BTreeSet::from(ACCOUNT_PAGES);
+        for section in self.sections {
+            let name = section.name();
+            let is_valid = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase());
+            assert!(is_valid && names.insert(name), "a section cannot have the name `{name}`");
+        }
         let job_tools = entries.iter().filter(|entry| matches!(entry.run, RunMode::Job { .. }));
         Product(Arc::new(Inner {
             brand: self.brand,
@@ -271,7 +306,11 @@ impl<S: State> Builder<S> {
                 .map(|schedule| schedule.with_step(BoundStep::new(schedule.step)))
                 .collect(),
             rate_limits: self.rate_limits,
-            job_tools: job_tools.map(|entry| entry.definition.name).collect(),
+            job_tools: job_tools
+                .map(|entry| &entry.definition)
+                .map(|tool| (tool.name, tool.title.unwrap_or(tool.name)))
+                .collect(),
+            sections: self.sections.iter().map(|section| Bound::boxed(*section)).collect(),
             settings: |reader| AnySettings(Arc::new(S::settings(reader))),
             state: |platform, AnySettings(settings)| {
                 let settings = settings.downcast_ref::<S::Settings>();

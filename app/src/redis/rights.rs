@@ -18,7 +18,7 @@ use crate::config::RedisSettings;
 /// Every command that the program and its scripts send, with arguments to try it. `string`,
 /// `other`, `hash`, `set`, `zset` and `stream` are placeholders for keys that only this check uses.
 /// Commands in scripts require the same permissions.
-const COMMANDS: [(&str, &[&str]); 50] = [
+const COMMANDS: [(&str, &[&str]); 51] = [
     ("PING", &[]),
     ("INFO", &["server"]),
     ("TIME", &[]),
@@ -60,6 +60,7 @@ const COMMANDS: [(&str, &[&str]); 50] = [
     ("XDEL", &["stream", "0-1"]),
     ("EVALSHA", &["0000000000000000000000000000000000000000", "1", "string"]),
     ("SCRIPT LOAD", &["return 1"]),
+    ("PUBSUB NUMSUB", &[]),
     ("DEL", &["string"]),
     ("DEL", &["other"]),
     ("DEL", &["hash"]),
@@ -158,6 +159,7 @@ impl Trial {
             names.channel(&Topic::User(UserId::new(&*self.name))),
             names.channel(&Topic::Session(SessionId::random())),
             names.channel(&Topic::Job(JobId::random())),
+            names.channel(&Topic::Worker(self.name.clone())),
         ];
         let common =
             [Topic::Everyone, Topic::Control, Topic::Work].map(|topic| names.channel(&topic));

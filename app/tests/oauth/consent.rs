@@ -58,7 +58,7 @@ async fn the_user_chooses_the_scopes_if_the_client_requests_none() {
         assert_eq!(scopes(&view.optional), offered, "{asked:?}");
 
         let Next::ToSignIn(StartedLogin { state, nonce, .. }) =
-            world.decide(&begun, Decision::Approve(added)).await
+            world.decide(&begun, Decision::Approve { added, provider: None }).await
         else {
             panic!("not redirected to GitHub");
         };
@@ -71,6 +71,7 @@ async fn the_user_chooses_the_scopes_if_the_client_requests_none() {
             verifier: VERIFIER,
             redirect_uri: None,
             resource: &[],
+            dpop_key: None,
             request: request(),
         };
         let client = client::find(world.app.oauth(), &client).await.unwrap();

@@ -96,6 +96,7 @@ async fn a_sign_in_ends_with_a_code() {
         verifier: VERIFIER,
         redirect_uri: Some(URI),
         resource: &[],
+        dpop_key: None,
         request: request(),
     };
     assert!(code::redeem(world.app.oauth(), &known, redemption).await.is_ok());

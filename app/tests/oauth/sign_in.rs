@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oauth::{
     consent::Next,
-    login::{self, CallbackError, Destination, FinishedLogin, StartedLogin},
+    login::{self, CallbackError, Destination, FinishedLogin, StartError, StartedLogin},
 };
 
 use crate::world::{World, approve, query, request};
@@ -18,8 +18,8 @@ const WITHOUT_GITHUB: [(&str, &str); 4] = [
 ];
 
 async fn sign_in(world: &World) -> String {
-    let started = login::start_for_account(world.app.oauth()).await;
-    let Ok(Some(StartedLogin { state, nonce, .. })) = started else {
+    let started = login::start_for_account(world.app.oauth(), None, &request()).await;
+    let Ok(StartedLogin { state, nonce, .. }) = started else {
         panic!("not redirected to GitHub");
     };
     match world.finish_login(&(state, nonce)).await {
@@ -60,8 +60,8 @@ async fn a_session_ends_with_its_account() {
 #[tokio::test]
 async fn without_a_client_errors_are_shown_to_the_user() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "somebody-else")]).await;
-    let start = async || match login::start_for_account(world.app.oauth()).await {
-        Ok(Some(StartedLogin { state, nonce, .. })) => (state, nonce),
+    let start = async || match login::start_for_account(world.app.oauth(), None, &request()).await {
+        Ok(StartedLogin { state, nonce, .. }) => (state, nonce),
         other => panic!("{other:?}"),
     };
     let started = start().await;
@@ -77,7 +77,7 @@ async fn without_a_client_errors_are_shown_to_the_user() {
 #[tokio::test]
 async fn on_loopback_without_github_a_name_is_enough() {
     let world = World::with(&WITHOUT_GITHUB).await;
-    assert_eq!(world.app.oauth().provider().unwrap().id(), "dev");
+    assert_eq!(world.app.oauth().providers()[0].id(), "dev");
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;
     let Next::ToSignIn(StartedLogin { destination: Destination::NamePage, state, nonce }) =
@@ -119,7 +119,7 @@ async fn a_login_at_github_cannot_be_finished_by_a_name() {
 #[tokio::test]
 async fn a_reachable_server_without_github_has_no_sign_in() {
     let world = World::with(&[&WITHOUT_GITHUB[..], &[("HOST", "0.0.0.0")]].concat()).await;
-    assert!(world.app.oauth().provider().is_none());
-    let started = login::start_for_account(world.app.oauth()).await;
-    assert!(matches!(started, Ok(None)));
+    assert!(world.app.oauth().providers().is_empty());
+    let started = login::start_for_account(world.app.oauth(), None, &request()).await;
+    assert_eq!(started.unwrap_err(), StartError::NoProvider);
 }

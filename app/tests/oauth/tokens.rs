@@ -43,13 +43,15 @@ async fn redeem(app: &App, client: &Client, code: &str) -> Result<TokenSet, Rede
         verifier: VERIFIER,
         redirect_uri: Some(URI),
         resource: &["http://localhost:8080/mcp"],
+        dpop_key: None,
         request: request(),
     };
     code::redeem(app.oauth(), client, redemption).await
 }
 
 async fn refresh(app: &App, client: &Client, token: &str) -> Result<TokenSet, RefreshError> {
-    let rotation = Rotation { token, scope: None, resource: &[], request: request() };
+    let rotation =
+        Rotation { token, scope: None, resource: &[], dpop_key: None, request: request() };
     refresh::rotate(app.oauth(), client, rotation).await
 }
 

@@ -252,7 +252,7 @@ pub(crate) fn request() -> RequestInfo {
 
 /// Approves the requested scopes without further ones.
 pub(crate) fn approve() -> Decision {
-    Decision::Approve(Scopes::default())
+    Decision::Approve { added: Scopes::default(), provider: None }
 }
 
 pub(crate) fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -340,6 +340,10 @@ impl Bus for NoBus {
 
     async fn subscribe(&self, _: Topic) -> Result<Subscription, StoreError> {
         Err(StoreError::new(None, "this bus has no subscriptions"))
+    }
+
+    async fn have_subscribers(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
+        Ok(vec![false; topics.len()])
     }
 
     async fn replace_catalog(

@@ -1,8 +1,9 @@
 //! The statements of `notes_list` and `notes_create` as the product sends them, with sqlx alone.
 
-use std::{env, net::SocketAddr};
+use std::{collections::HashMap, env, fmt::Write as _, net::SocketAddr, ops::ControlFlow};
 
 use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use schemars::JsonSchema;
@@ -10,18 +11,29 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, postgres::PgPoolOptions, types::Json};
 use uuid::{NoContext, Timestamp, Uuid};
 
+/// The product's own code, so that a created note has the same words.
+#[path = "../../../notes/src/words/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "a search uses more of it")]
+mod words;
+
 const OWNER: &str = "dev:bench";
 
 const LIST: &str = r#"SELECT "notes"."id", "notes"."title", "notes"."tags", "notes"."created_at", "notes"."updated_at", substr("body", $1, $2) AS "excerpt" FROM "notes" WHERE "notes"."owner_sub" = $3 ORDER BY "notes"."created_at" DESC, "notes"."id" DESC LIMIT $4"#;
 
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'";
+const INSERT: &str = "WITH bounds AS MATERIALIZED (
+            SELECT set_config('lock_timeout', '1s', true)
+        ), used AS MATERIALIZED (
+            SELECT note_usage.notes, note_usage.bytes FROM bounds, note_usage
+            WHERE owner_sub = $2 FOR UPDATE OF note_usage
+        )
+        INSERT INTO notes
+            (id, owner_sub, title, body, tags, created_at, updated_at, search, search_version)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8::tsvector, $9 FROM used
+        WHERE used.notes < $10 AND used.bytes + note_bytes($3, $5, $4) <= $11
+        ON CONFLICT (id) DO NOTHING";
 
-const INSERT: &str = r#"INSERT INTO "notes" ("id", "owner_sub", "title", "body", "tags", "created_at", "updated_at", "search", "search_version") VALUES ($1, $2, $3, $4, $5, $6, $7, $8::tsvector, $9)"#;
-
-const USAGE: &str = "SELECT notes, bytes FROM note_usage WHERE owner_sub = $1";
-
-/// The words of the note that the benchmark creates. The product computes them.
-const WORDS: &str = "'=dev:bench' 'a':1A 'note':2A 'benchmark':5A 'the':4A,7,13 'brown':9 'jump':11 'dog':15 'lazi':14 'quick':8 'fox':10 'of':3A 'over':12";
+/// The defaults of `NOTES_PER_PERSON` and, in bytes, `MEGABYTES_PER_PERSON`.
+const QUOTA: (i64, i64) = (50_000, 500_000_000);
 
 /// The maximum length of an excerpt, in characters.
 const EXCERPT: usize = 200;
@@ -111,8 +123,7 @@ impl Notes {
         let time = Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos());
         let id = Uuid::new_v7(time);
         let CreateInput { title, body } = input;
-        let mut transaction = self.0.begin_with(BEGIN).await?;
-        sqlx::query(INSERT)
+        let inserted = sqlx::query(INSERT)
             .bind(id)
             .bind(OWNER)
             .bind(&title)
@@ -120,15 +131,38 @@ impl Notes {
             .bind(Json(Vec::<String>::new()))
             .bind(now)
             .bind(now)
-            .bind(WORDS)
+            .bind(vector(&title, &body))
             .bind(1_i32)
-            .execute(&mut *transaction)
+            .bind(QUOTA.0)
+            .bind(QUOTA.1)
+            .execute(&self.0)
             .await?;
-        let _usage: (i64, i64) =
-            sqlx::query_as(USAGE).bind(OWNER).fetch_one(&mut *transaction).await?;
-        transaction.commit().await?;
+        if inserted.rows_affected() == 0 {
+            return Err(sqlx::Error::RowNotFound);
+        }
         Ok(Note { id, title, body, tags: Vec::new(), created_at: now, updated_at: now })
     }
+}
+
+/// The words of a note without tags, in the syntax of `tsvector`.
+fn vector(title: &str, body: &str) -> String {
+    let mut positions: HashMap<String, String> = HashMap::new();
+    let mut position = 0;
+    for (text, weight) in [(title, "A"), (body, "")] {
+        let _ = words::for_each_word(text, |word| {
+            position += 1;
+            let positions = positions.entry(word.lexeme.to_owned()).or_default();
+            let separator = if positions.is_empty() { ':' } else { ',' };
+            write!(positions, "{separator}{position}{weight}").expect("writes to a string");
+            ControlFlow::Continue(())
+        });
+        position += 1;
+    }
+    let mut vector = format!("'={OWNER}'");
+    for (word, positions) in &positions {
+        write!(vector, " '{word}'{positions}").expect("writes to a string");
+    }
+    vector
 }
 
 fn excerpt(mut beginning: String) -> String {
@@ -156,6 +190,12 @@ pub fn address() -> anyhow::Result<SocketAddr> {
 /// Serves an axum application at [`address`].
 pub async fn serve(app: axum::Router) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(address()?).await?;
+    // Otherwise each event stream waits 40 ms for an acknowledgement.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            eprintln!("{error}");
+        }
+    });
     axum::serve(listener, app).await?;
     Ok(())
 }

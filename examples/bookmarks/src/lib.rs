@@ -9,6 +9,8 @@
 //! | `store` | the table and its statements |
 //! | `migrations` | the schema |
 //! | `tools`, `recent`, `reading_list` | what clients see |
+//! | `view` | what clients with MCP Apps show in the conversation |
+//! | `section` | what users see on the account page |
 
 use app::{Brand, Product};
 
@@ -17,9 +19,11 @@ mod migrations;
 mod reading_list;
 mod recent;
 mod scopes;
+mod section;
 mod state;
 pub mod store;
 mod tools;
+mod view;
 
 pub use self::state::State;
 
@@ -43,6 +47,7 @@ pub fn product() -> Product {
         .job_tools(scopes::READ)
         .resources(&[&recent::RecentBookmarks])
         .prompts(&[&reading_list::ReadingList])
+        .sections(&[&section::BookmarksSection])
         .migrations(migrations::all)
         .tables(&["bookmarks"])
         .build()

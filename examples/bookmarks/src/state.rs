@@ -2,6 +2,7 @@
 
 use app::{Platform, Reader, Removed};
 use async_trait::async_trait;
+use jobs::Queue;
 use mcp::UserId;
 use platform::{
     clock::Clock,
@@ -28,6 +29,10 @@ impl State {
 
     pub(crate) fn fetcher(&self) -> &Fetcher {
         &self.0.fetcher
+    }
+
+    pub(crate) fn jobs(&self) -> &Queue {
+        &self.0.jobs
     }
 
     pub(crate) fn public_url(&self) -> &PublicUrl {

@@ -105,6 +105,28 @@ async fn a_client_needs_only_the_address_and_calls_tools_in_both_eras() {
     modern.tool("bookmarks_delete", json!({ "id": added["id"] })).await.tool_error();
 }
 
+#[tokio::test]
+async fn a_client_with_views_shows_bookmarks_in_the_conversation() {
+    let github = GitHub::start().await;
+    let fleet = Plan::new(BOOKMARKS).instances(2).with_github(&github).start().await;
+    let token = sign_in(&fleet).await;
+    let settings = json!({ "mimeTypes": ["text/html;profile=mcp-app"] });
+    let capabilities = json!({ "extensions": { "io.modelcontextprotocol/ui": settings } });
+    let session = fleet.web(0).legacy_with(&token, Revision::November2025, capabilities).await;
+
+    // Another process knows what the client has declared.
+    let session = session.at(fleet.web(1));
+    let listed = session.call("tools/list", Value::Null).await;
+    let tools = listed.result()["tools"].as_array().unwrap();
+    for name in ["bookmarks_list", "bookmarks_search"] {
+        let tool = tools.iter().find(|tool| tool["name"] == name).unwrap();
+        let uri = &tool["_meta"]["ui"]["resourceUri"];
+        let read = session.call("resources/read", json!({ "uri": uri })).await;
+        let html = read.result()["contents"][0]["text"].as_str().unwrap();
+        assert!(html.contains("bookmarks_search"), "{name}");
+    }
+}
+
 /// Starts a proxy that refuses all connections, and delays the third response until it is notified.
 async fn holding_proxy() -> (String, Arc<AtomicUsize>, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

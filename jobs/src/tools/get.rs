@@ -1,14 +1,11 @@
 //! `jobs_get`: one job, with its result once it has ended.
 
-use mcp::{
-    Call, Tool, ToolAnnotations, ToolError,
-    job::{Job, JobOutcome},
-};
+use mcp::{Call, Tool, ToolAnnotations, ToolError, job::Job};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::view::{JobInput, JobView, id, not_found, refused};
+use super::view::{JobInput, JobView, id, not_found, outcome, refused};
 
 pub(super) struct GetJob;
 
@@ -42,11 +39,7 @@ impl<S: Send + Sync + 'static> Tool<S> for GetJob {
 
 impl From<&Job> for Output {
     fn from(job: &Job) -> Self {
-        let (result, error) = match job.outcome.as_ref().map(JobOutcome::output) {
-            None => (None, None),
-            Some(Ok(result)) => (Some(result), None),
-            Some(Err(error)) => (None, Some(error)),
-        };
+        let (result, error) = outcome(job);
         Self { job: JobView::from(job), result, error }
     }
 }

@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use mcp::{
     JobAccessError, ToolError,
-    job::{Job, JobId, JobStatus},
+    job::{Job, JobId, JobOutcome, JobStatus},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The arguments of a tool for one job.
 #[derive(Deserialize, JsonSchema)]
@@ -15,6 +16,15 @@ pub(super) struct JobInput {
     /// The id of the job, as `jobs_list` gives it.
     #[schemars(length(max = 64))]
     pub(super) id: String,
+}
+
+/// Returns the result of a completed job, and why a failed job has failed.
+pub(super) fn outcome(job: &Job) -> (Option<Map<String, Value>>, Option<String>) {
+    match job.outcome.as_ref().map(JobOutcome::output) {
+        None => (None, None),
+        Some(Ok(result)) => (Some(result), None),
+        Some(Err(error)) => (None, Some(error)),
+    }
 }
 
 /// A job, for a model.

@@ -43,6 +43,11 @@ impl BoundTool {
         self.entry.definition.name
     }
 
+    /// Whether the annotations say that the tool changes nothing.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.entry.definition.annotations.read_only_hint == Some(true)
+    }
+
     /// Normalizes the arguments and runs [`Tool::prepare`](crate::Tool::prepare).
     pub(crate) async fn prepare(&self, call: &Call, arguments: &RawValue) -> Result<(), ToolError> {
         let arguments = normalize_arguments(self.name(), &self.entry.arguments, arguments)?;
@@ -180,6 +185,36 @@ impl<S: Send + Sync + 'static> ErasedPrompt for Bound<S, dyn AnyPrompt<S>> {
     }
 }
 
+/// The contents of a resource that are the same for all users.
+struct Constant(ResourceContents);
+
+impl ErasedResource for Constant {
+    fn read<'a>(
+        &'a self,
+        _: &'a Call,
+        _: &'a MatchedUri,
+    ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>> {
+        Box::pin(std::future::ready(Ok(vec![self.0.clone()])))
+    }
+
+    fn list<'a>(
+        &'a self,
+        _: &'a Call,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ResourcePage, ToolError>> {
+        Box::pin(std::future::ready(Ok(ResourcePage::default())))
+    }
+
+    fn complete<'a>(
+        &'a self,
+        _: &'a Call,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Completion, ToolError>> {
+        Box::pin(std::future::ready(Ok(Completion::default())))
+    }
+}
+
 /// A resource or template of a catalog.
 pub(crate) struct BoundResource {
     pub(crate) slot: ResourceSlot,
@@ -193,6 +228,11 @@ impl BoundResource {
     ) -> Self {
         let bound = Bound { implementation: resource, state: Arc::clone(state) };
         Self { slot: resource.slot(), resource: Box::new(bound) }
+    }
+
+    /// A resource with contents that never change.
+    pub(super) fn constant(slot: ResourceSlot, contents: ResourceContents) -> Self {
+        Self { slot, resource: Box::new(Constant(contents)) }
     }
 
     /// The URI or URI template.

@@ -12,6 +12,7 @@ mod prompt;
 mod publish;
 mod resource;
 mod tool;
+pub(crate) mod view;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,6 +25,7 @@ pub use self::{
     },
     schema::HeaderParam,
     tool::{AnyTool, NoInput, RunMode, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
+    view::View,
 };
 use crate::types::Implementation;
 
@@ -76,7 +78,10 @@ pub struct Catalog {
     tools_by_name: HashMap<&'static str, Arc<BoundTool>>,
     prompts: Vec<Arc<BoundPrompt>>,
     resources: Vec<Arc<BoundResource>>,
+    /// The views of the tools.
+    views: Vec<(&'static View, Arc<BoundResource>)>,
     dotted_aliases: bool,
+    read_only: bool,
 }
 
 impl Catalog {
@@ -89,7 +94,9 @@ impl Catalog {
             tools_by_name: HashMap::new(),
             prompts: Vec::new(),
             resources: Vec::new(),
+            views: Vec::new(),
             dotted_aliases: false,
+            read_only: false,
         }
     }
 
@@ -97,8 +104,8 @@ impl Catalog {
     /// several times, with states of different types.
     ///
     /// # Panics
-    /// If the name of a tool or prompt or the URI of a resource is used twice, or if common clients
-    /// do not accept the name of a tool.
+    /// If the name of a tool or prompt or the URI of a resource or view is used twice, if common
+    /// clients do not accept the name of a tool, or if a view is not well-formed.
     #[must_use]
     pub fn with<S: Send + Sync + 'static>(
         mut self,
@@ -163,12 +170,42 @@ impl Catalog {
         self
     }
 
+    /// Offers only the tools whose annotations say that they change nothing, and says so in the
+    /// instructions. Jobs of other tools, which were created before, still run. Call this last.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self.tools.retain(|tool| tool.is_read_only());
+        let instructions = self.info.instructions.take();
+        let note = "This server is read-only: it can search and read, and changes nothing.";
+        self.info.instructions = Some(match instructions {
+            Some(instructions) => format!("{instructions}\n\n{note}"),
+            None => note.to_owned(),
+        });
+        self
+    }
+
     fn add_tool(&mut self, tool: Arc<BoundTool>) {
         let name = tool.name();
         assert!(is_portable_name(name), "clients reject the tool name `{name}`");
         let previous = self.tools_by_name.insert(name, Arc::clone(&tool));
         assert!(previous.is_none(), "two tools are named `{name}`");
+        if let Some(view) = tool.entry.view {
+            self.add_view(view);
+        }
         self.tools.push(tool);
+    }
+
+    /// Adds a view, unless another tool has added it.
+    fn add_view(&mut self, view: &'static View) {
+        let uri = view.uri;
+        if let Some((known, _)) = self.views.iter().find(|(known, _)| known.uri == uri) {
+            assert!(std::ptr::eq(*known, view), "two views have the URI `{uri}`");
+            return;
+        }
+        assert!(uri.starts_with("ui://"), "the URI of a view must begin with ui://: `{uri}`");
+        let (slot, contents) = view.as_resource();
+        self.views.push((view, Arc::new(BoundResource::constant(slot, contents))));
     }
 
     fn add_resource(&mut self, resource: Arc<BoundResource>) {
@@ -193,6 +230,11 @@ impl Catalog {
         self.tools.iter().map(|tool| &tool.entry)
     }
 
+    /// The views of the tools.
+    pub fn views(&self) -> impl ExactSizeIterator<Item = &'static View> {
+        self.views.iter().map(|(view, _)| *view)
+    }
+
     /// All prompts, in the order of `prompts/list`.
     pub fn prompts(&self) -> impl ExactSizeIterator<Item = &PromptEntry> {
         self.prompts.iter().map(|prompt| &prompt.entry)
@@ -213,6 +255,11 @@ impl Catalog {
         })
     }
 
+    /// Whether a client may call a tool: any, or one that changes nothing if the catalog is read-only.
+    pub(crate) fn offers(&self, tool: &BoundTool) -> bool {
+        !self.read_only || tool.is_read_only()
+    }
+
     /// Finds a prompt by its name.
     pub(crate) fn find_prompt(&self, name: &str) -> Option<&Arc<BoundPrompt>> {
         self.prompts.iter().find(|prompt| prompt.name() == name)
@@ -221,6 +268,12 @@ impl Catalog {
     /// Finds the resource or template that a URI matches.
     pub(crate) fn find_resource(&self, uri: &str) -> Option<(&Arc<BoundResource>, MatchedUri)> {
         self.resources.iter().find_map(|resource| Some((resource, resource.matches(uri)?)))
+    }
+
+    /// Finds a view by its URI.
+    pub(crate) fn find_view(&self, uri: &str) -> Option<(&Arc<BoundResource>, MatchedUri)> {
+        let (_, resource) = self.views.iter().find(|(view, _)| view.uri == uri)?;
+        Some((resource, resource.matches(uri)?))
     }
 
     /// Finds a resource by its URI, or a template by its URI template.
@@ -232,6 +285,11 @@ impl Catalog {
     /// contains a position in this list.
     pub(crate) fn bound_resources(&self) -> &[Arc<BoundResource>] {
         &self.resources
+    }
+
+    /// All views as resources.
+    pub(crate) fn bound_views(&self) -> impl Iterator<Item = &Arc<BoundResource>> {
+        self.views.iter().map(|(_, resource)| resource)
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     arguments,
     publish::publish,
     schema::{self, HeaderParam},
+    view::View,
 };
 use crate::{
     call::Call,
@@ -46,6 +47,11 @@ pub trait Tool<S>: Send + Sync + 'static {
     /// Whether the client must support tasks, for a job that takes too long to wait for. Calls of
     /// other clients are rejected.
     const NEEDS_TASK: bool = false;
+    /// The view that shows the result in the conversation, for clients with MCP Apps.
+    const VIEW: Option<&'static View> = None;
+    /// Whether only views may call the tool. For clients without MCP Apps it does not exist, and
+    /// other clients hide it from the model.
+    const VIEW_ONLY: bool = false;
 
     /// The arguments. Doc comments of the fields are descriptions for the model. Use
     /// `deny_unknown_fields`, so that a misspelled optional argument is an error that the model can
@@ -179,6 +185,10 @@ pub struct ToolEntry {
     pub run: RunMode,
     /// Whether the client must support tasks.
     pub needs_task: bool,
+    /// The view that shows the result.
+    pub view: Option<&'static View>,
+    /// Whether only views may call the tool.
+    pub view_only: bool,
     /// The parameters that are repeated in headers.
     pub headers: Arc<[HeaderParam]>,
     /// The complete schema, with which arguments are normalized and unknown properties are
@@ -238,6 +248,8 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
             scope: T::SCOPE,
             run: T::RUN,
             needs_task: T::NEEDS_TASK,
+            view: T::VIEW,
+            view_only: T::VIEW_ONLY,
             headers: schema::header_params(&input_schema).into(),
             arguments: Arc::new(arguments),
             definition: ToolDefinition {

@@ -32,6 +32,9 @@ pub(super) enum Output<'a> {
         tools: &'a [Box<RawValue>],
         #[serde(skip_serializing_if = "Option::is_none")]
         next_cursor: Option<String>,
+        /// Whether the list is for clients that show views.
+        #[serde(skip)]
+        with_views: bool,
     },
     Tool(CallToolResult),
     Resources {
@@ -69,6 +72,8 @@ impl Caching {
     /// Equal for all users until the next deploy. Short, so that a client that missed the
     /// `list_changed` notification soon has the current lists.
     pub(super) const PUBLIC: Self = Self { ttl_ms: 60_000, scope: "public" };
+    /// The same, but for clients that show views: a shared cache must not pass it on to others.
+    pub(super) const WITH_VIEWS: Self = Self { ttl_ms: 60_000, scope: "private" };
     /// Data of one user, which may change at any time.
     pub(super) const PRIVATE: Self = Self { ttl_ms: 0, scope: "private" };
 }
@@ -77,6 +82,7 @@ impl Output<'_> {
     /// The cache hint of 2026-07-28 (server/utilities/caching), for the results that have one.
     pub(super) fn caching(&self) -> Option<Caching> {
         match self {
+            Self::Tools { with_views: true, .. } => Some(Caching::WITH_VIEWS),
             Self::Tools { .. } | Self::Templates { .. } | Self::Prompts { .. } => {
                 Some(Caching::PUBLIC)
             }
@@ -172,8 +178,8 @@ impl Inner {
                     .map(|completion| Output::Completion { completion })
                     .map_err(|error| refuse(error, call))
             }
-            Operation::ListResources { cursor } => {
-                self.list_resources(cursor.as_deref(), call).await
+            Operation::ListResources { cursor, with_views } => {
+                self.list_resources(cursor.as_deref(), *with_views, call).await
             }
             Operation::ListTools { .. }
             | Operation::ListTemplates { .. }
@@ -189,10 +195,11 @@ impl Inner {
     ) -> Result<Output<'_>, RpcError> {
         let size = self.settings.page_size;
         match operation {
-            Operation::ListTools { cursor } => {
-                let (tools, next_cursor) =
-                    lists::page(self.rendered.tools(version), cursor.as_deref(), size)?;
-                Ok(Output::Tools { tools, next_cursor })
+            Operation::ListTools { cursor, with_views } => {
+                let with_views = *with_views;
+                let all = self.rendered.tools(version, with_views);
+                let (tools, next_cursor) = lists::page(all, cursor.as_deref(), size)?;
+                Ok(Output::Tools { tools, next_cursor, with_views })
             }
             Operation::ListTemplates { cursor } => {
                 let (resource_templates, next_cursor) =
@@ -273,13 +280,16 @@ impl Inner {
     }
 
     /// Returns a page of resources, in the order of the catalog: resources with a fixed URI, and
-    /// those that the templates list, if the caller has the template's scope.
+    /// those that the templates list, if the caller has the template's scope. Views follow, for
+    /// clients that show them.
     async fn list_resources(
         &self,
         cursor: Option<&str>,
+        with_views: bool,
         call: &Call,
     ) -> Result<Output<'_>, Failure> {
-        let all = self.catalog.bound_resources();
+        let views = self.catalog.bound_views().filter(|_| with_views);
+        let all: Vec<_> = self.catalog.bound_resources().iter().chain(views).collect();
         let (start, mut inner) = cursor.map_or(Ok((0, None)), lists::read_cursor)?;
         if start > all.len() {
             return Err(lists::bad_cursor().into());

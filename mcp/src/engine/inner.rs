@@ -1,6 +1,6 @@
 //! The state that all requests of an engine share, and the settings.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -15,9 +15,11 @@ use crate::{
     caller::{AccessCheck, Caller},
     caller_jobs::{JobAccess, ToolScopes},
     catalog::Catalog,
+    environment::Environment,
     job::{JobSettings, Jobs},
     rate_limit::{Quota, RateDecision, RateLimiter, RequestCost},
-    seal::SealKey,
+    rpc::{Message, Request},
+    seal::{SealKey, Sealing},
     store::{CatalogDigest, SessionId, Signal, Stores},
 };
 
@@ -51,18 +53,45 @@ impl Settings {
     pub const PAGE_SIZE: usize = 100;
 }
 
-/// The state that all clones of an engine share.
-pub(super) struct Inner {
+/// What a server publishes: constant, and equal on all instances of one version.
+pub(super) struct Published {
     pub(super) catalog: Arc<Catalog>,
     pub(super) rendered: Rendered,
     /// The digest of `rendered`.
     pub(super) digest: CatalogDigest,
-    pub(super) stores: Stores,
-    pub(super) settings: Settings,
-    /// Access to jobs, with the scopes they require. `None`: the engine has no jobs.
-    pub(super) job_access: Option<JobAccess>,
     /// The `_meta` of every modern result.
     pub(super) server_meta: Box<RawValue>,
+}
+
+impl Published {
+    /// `with_jobs`: whether the engine runs tools as jobs.
+    pub(super) fn new(catalog: Catalog, with_jobs: bool) -> Self {
+        // Every result has name and version; only `server/discover` has the other fields.
+        let implementation = &catalog.info().implementation;
+        let server_meta = serde_json::json!({ "io.modelcontextprotocol/serverInfo": {
+            "name": implementation.name, "version": implementation.version
+        } });
+        let rendered = Rendered::new(&catalog, with_jobs);
+        Self {
+            digest: rendered.digest(),
+            rendered,
+            server_meta: serde_json::value::to_raw_value(&server_meta)
+                .expect("server information is plain data"),
+            catalog: Arc::new(catalog),
+        }
+    }
+}
+
+/// The state that all clones of an engine share.
+pub(super) struct Inner {
+    pub(super) published: Arc<Published>,
+    pub(super) stores: Stores,
+    pub(super) settings: Settings,
+    pub(super) environment: Environment,
+    /// Seals data for clients, with the keys of the settings.
+    pub(super) sealing: Arc<Sealing>,
+    /// Access to jobs, with the scopes they require. `None`: the engine has no jobs.
+    pub(super) job_access: Option<JobAccess>,
     pub(super) running: RunningCalls,
     /// Limits the requests of each user that run or are answered with a stream.
     pub(super) open: Slots,
@@ -74,27 +103,36 @@ pub(super) struct Inner {
     pub(super) busy: TaskTracker,
 }
 
+impl Deref for Inner {
+    type Target = Published;
+
+    fn deref(&self) -> &Published {
+        &self.published
+    }
+}
+
 impl Inner {
-    pub(super) fn new(catalog: Catalog, stores: Stores, settings: Settings) -> Self {
-        let catalog = Arc::new(catalog);
-        // Every result has name and version; only `server/discover` has the other fields.
-        let implementation = &catalog.info().implementation;
-        let server_meta = serde_json::json!({ "io.modelcontextprotocol/serverInfo": {
-            "name": implementation.name, "version": implementation.version
-        } });
+    pub(super) fn new(
+        published: Arc<Published>,
+        stores: Stores,
+        settings: Settings,
+        environment: Environment,
+    ) -> Self {
         let job_access = settings.jobs.as_ref().map(|jobs| JobAccess {
             jobs: Arc::clone(&jobs.store),
-            scopes: Arc::new(CatalogScopes(Arc::clone(&catalog))),
+            scopes: Arc::new(CatalogScopes(Arc::clone(&published.catalog))),
         });
-        let rendered = Rendered::new(&catalog, settings.jobs.is_some());
+        let sealing = Sealing {
+            keys: settings.seal_keys.clone(),
+            now: Arc::clone(&settings.now),
+            environment: environment.clone(),
+        };
         Self {
-            digest: rendered.digest(),
-            rendered,
-            server_meta: serde_json::value::to_raw_value(&server_meta)
-                .expect("server information is plain data"),
-            catalog,
+            published,
             stores,
             settings,
+            environment,
+            sealing: Arc::new(sealing),
             job_access,
             running: RunningCalls::default(),
             open: Slots::new(MAX_OPEN),
@@ -102,6 +140,11 @@ impl Inner {
             drain: CancellationToken::new(),
             busy: TaskTracker::new(),
         }
+    }
+
+    /// Runs a task in the background; a shutdown waits for it.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.environment.spawn_tracked(&self.busy, task);
     }
 
     pub(super) fn now(&self) -> i64 {
@@ -127,6 +170,25 @@ impl Inner {
             RateDecision::Allowed(quota) => Ok(quota),
             RateDecision::Refused(quota) => Err(quota),
         }
+    }
+
+    /// The cost of a message.
+    pub(super) fn cost(&self, message: &Message<'_>) -> RequestCost {
+        match message {
+            Message::Request(request) => self.request_cost(request),
+            other => RequestCost::of(other),
+        }
+    }
+
+    /// The cost of a request. Views poll with tools that only they call, and that only read.
+    pub(super) fn request_cost(&self, request: &Request<'_>) -> RequestCost {
+        let polls = || {
+            let name = request.params.get("name")?.get().strip_prefix('"')?.strip_suffix('"')?;
+            let tool = self.catalog.find_tool(name)?;
+            (tool.entry.view_only && tool.is_read_only()).then_some(RequestCost::FOLLOWUP)
+        };
+        let polling = (request.method == "tools/call").then(polls).flatten();
+        polling.unwrap_or_else(|| RequestCost::of_request(request))
     }
 
     /// Reserves storage for the caller. `false`: this would exceed the caller's storage quota.

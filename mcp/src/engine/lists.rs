@@ -2,11 +2,17 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, RunMode, ToolDefinition},
+    catalog::{
+        Catalog, PromptDefinition, ResourceKind, ResourceTemplate, RunMode, ToolDefinition,
+        ToolEntry,
+    },
     rpc::RpcError,
     store::CatalogDigest,
     types::ResourceEntry,
@@ -21,6 +27,8 @@ pub(super) struct Rendered {
 
 struct RenderedLists {
     tools: Vec<Box<RawValue>>,
+    /// The tools for clients that show views: with the tools that only views call.
+    tools_with_views: Vec<Box<RawValue>>,
     prompts: Vec<Box<RawValue>>,
     templates: Vec<Box<RawValue>>,
 }
@@ -53,11 +61,17 @@ impl Rendered {
             // 72 bits distinguish versions; an intentional collision would be of no use.
             URL_SAFE_NO_PAD.encode(&hash.finalize()[..9])
         };
-        CatalogDigest { tools: digest(|it| &it.tools), prompts: digest(|it| &it.prompts) }
+        // The list with views contains everything that the other one does.
+        CatalogDigest {
+            tools: digest(|it| &it.tools_with_views),
+            prompts: digest(|it| &it.prompts),
+        }
     }
 
-    pub(super) fn tools(&self, version: ProtocolVersion) -> &[Box<RawValue>] {
-        &self.lists(version).tools
+    /// `with_views`: for a client that shows views.
+    pub(super) fn tools(&self, version: ProtocolVersion, with_views: bool) -> &[Box<RawValue>] {
+        let lists = self.lists(version);
+        if with_views { &lists.tools_with_views } else { &lists.tools }
     }
 
     pub(super) fn prompts(&self, version: ProtocolVersion) -> &[Box<RawValue>] {
@@ -73,7 +87,7 @@ impl RenderedLists {
     fn new(catalog: &Catalog, version: ProtocolVersion, with_jobs: bool) -> Self {
         let titles = version >= ProtocolVersion::V2025_06_18;
         let icons = version >= ProtocolVersion::V2025_11_25;
-        let tools = catalog.tools().map(|tool| {
+        let list_tool = |tool: &ToolEntry, with_views: bool| {
             let mut definition: ToolDefinition = tool.definition.clone();
             if !titles {
                 definition.title = None;
@@ -90,8 +104,12 @@ impl RenderedLists {
                 }
                 _ => None,
             };
-            raw(&Listed { definition: &definition, execution })
-        });
+            let meta = if with_views { tool_meta(tool) } else { None };
+            raw(&Listed { definition: &definition, execution, meta })
+        };
+        let tools = catalog.tools().filter(|tool| !tool.view_only);
+        let tools = tools.map(|tool| list_tool(tool, false));
+        let tools_with_views = catalog.tools().map(|tool| list_tool(tool, true));
         let prompts = catalog.prompts().map(|prompt| {
             let mut definition: PromptDefinition = prompt.definition.clone();
             if !titles {
@@ -106,8 +124,26 @@ impl RenderedLists {
                 ..template.clone()
             })),
         });
-        Self { tools: tools.collect(), prompts: prompts.collect(), templates: templates.collect() }
+        Self {
+            tools: tools.collect(),
+            tools_with_views: tools_with_views.collect(),
+            prompts: prompts.collect(),
+            templates: templates.collect(),
+        }
     }
+}
+
+/// The `_meta` of a tool with a view, and of a tool that only views call (SEP-1865, "Resource
+/// Discovery"). `None`: the tool has nothing to do with views.
+fn tool_meta(tool: &ToolEntry) -> Option<Value> {
+    let mut ui = Map::new();
+    if let Some(view) = tool.view {
+        ui.insert("resourceUri".to_owned(), json!(view.uri));
+    }
+    if tool.view_only {
+        ui.insert("visibility".to_owned(), json!(["app"]));
+    }
+    (!ui.is_empty()).then(|| json!({ "ui": ui }))
 }
 
 /// A tool definition with the additional fields of one revision.
@@ -117,6 +153,8 @@ struct Listed<'a> {
     definition: &'a ToolDefinition,
     #[serde(skip_serializing_if = "Option::is_none")]
     execution: Option<Execution>,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -181,8 +219,10 @@ pub(super) fn read_cursor(cursor: &str) -> Result<(usize, Option<String>), RpcEr
     if parts.next() != Some(CURSOR_MARK) {
         return Err(bad_cursor());
     }
-    let position =
-        parts.next().and_then(|position| position.parse().ok()).ok_or_else(bad_cursor)?;
+    let written = parts.next().ok_or_else(bad_cursor)?;
+    // Exactly one spelling per position: no sign, no leading zero.
+    let position = written.parse().ok().filter(|position: &usize| position.to_string() == written);
+    let position = position.ok_or_else(bad_cursor)?;
     Ok((position, parts.next().map(str::to_owned)))
 }
 
@@ -210,6 +250,14 @@ mod tests {
             }
         }
         assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn a_position_has_one_spelling() {
+        for text in ["1:+10", "1:010", "1:", "1", "2:10", "1:-1"] {
+            let cursor = URL_SAFE_NO_PAD.encode(text);
+            assert_eq!(read_cursor(&cursor), Err(bad_cursor()), "{text}");
+        }
     }
 
     proptest! {

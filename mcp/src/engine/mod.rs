@@ -5,6 +5,8 @@
 mod access;
 mod dispatch;
 mod execute;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod inner;
 mod legacy;
 mod lists;
@@ -23,12 +25,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::inner::Settings;
 use self::{
-    inner::{Inner, STREAM_AFTER, hashed},
+    inner::{Inner, Published, STREAM_AFTER, hashed},
     replies::ACCESS_ENDED,
 };
 use crate::{
     caller::Caller,
     catalog::Catalog,
+    environment::Environment,
     headers,
     job::{Attempt, AttemptEnd, AttemptStore, Job},
     reply::Reply,
@@ -52,8 +55,29 @@ impl Engine {
     /// # Panics
     /// If `settings.seal_keys` is empty.
     pub fn new(catalog: Catalog, stores: Stores, settings: Settings) -> Self {
+        let published = Published::new(catalog, settings.jobs.is_some());
+        Self::start(Arc::new(published), stores, settings, Environment::default())
+    }
+
+    /// Creates another instance of the same server: an engine with the same catalog, and nothing
+    /// else in common. `settings` must have jobs if those of this engine have. Cheaper than
+    /// [`Self::new`]; the background tasks are started in `environment`.
+    ///
+    /// # Panics
+    /// If `settings.seal_keys` is empty.
+    #[must_use]
+    pub fn replica(&self, stores: Stores, settings: Settings, environment: Environment) -> Self {
+        Self::start(Arc::clone(&self.inner.published), stores, settings, environment)
+    }
+
+    fn start(
+        published: Arc<Published>,
+        stores: Stores,
+        settings: Settings,
+        environment: Environment,
+    ) -> Self {
         assert!(!settings.seal_keys.is_empty(), "an engine needs a key to seal request states");
-        let inner = Arc::new(Inner::new(catalog, stores, settings));
+        let inner = Arc::new(Inner::new(published, stores, settings, environment));
         legacy::cancellations::listen(&inner);
         legacy::list_changes::publish_digest(&inner);
         Self { inner }

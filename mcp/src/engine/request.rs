@@ -8,11 +8,12 @@ use serde_json::value::RawValue;
 
 use super::{Inner, tasks::params::TaskRequest};
 use crate::{
-    catalog::{BoundPrompt, BoundResource, BoundTool, HeaderParam, MatchedUri},
+    catalog::{BoundPrompt, BoundResource, BoundTool, HeaderParam, MatchedUri, view},
     json,
     params::Params,
     rpc::{self, RequestId, RpcError, codes},
-    store::{MAX_URI_BYTES, StoredCall},
+    store::{MAX_URI_BYTES, Session, StoredCall},
+    types::ClientCapabilities,
     version::ProtocolVersion,
 };
 
@@ -62,8 +63,10 @@ impl Method {
 /// A parsed request: its parameters are valid, and name an entry of the catalog.
 #[derive(Debug)]
 pub(super) enum Operation {
+    /// `with_views`: for a client that shows views.
     ListTools {
         cursor: Option<String>,
+        with_views: bool,
     },
     /// `name`: as the client wrote it, which may be an alias.
     CallTool {
@@ -71,8 +74,10 @@ pub(super) enum Operation {
         name: String,
         arguments: Box<RawValue>,
     },
+    /// `with_views`: for a client that shows views.
     ListResources {
         cursor: Option<String>,
+        with_views: bool,
     },
     ListTemplates {
         cursor: Option<String>,
@@ -117,6 +122,7 @@ impl RequestedOperation {
             method: self.operation.method().name().to_owned(),
             params: Some(self.operation.to_params(self.progress_token.as_ref(), self.task)?),
             answers: BTreeMap::new(),
+            asked_at: None,
             progress: None,
         })
     }
@@ -125,12 +131,13 @@ impl RequestedOperation {
     /// not have its tool, prompt or resource.
     pub(super) fn from_stored(
         engine: &Inner,
-        version: ProtocolVersion,
+        session: &Session,
         call: &StoredCall,
     ) -> Option<Self> {
         let method = Method::parse(&call.method)?;
         let params = &Params::new(call.params.as_deref());
-        let operation = Operation::prepare(engine, version, method, params).ok()?;
+        let Session { version, capabilities, .. } = session;
+        let operation = Operation::prepare(engine, *version, capabilities, method, params).ok()?;
         let task = task_request(params).ok()?;
         Some(Self { operation, progress_token: progress_token(params), task })
     }
@@ -240,29 +247,40 @@ fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> 
 }
 
 impl Operation {
-    /// Parses the parameters of a method and finds the catalog entry that they name.
+    /// Parses the parameters of a method and finds the catalog entry that they name. For a client
+    /// that does not declare views, views and the tools that only views call do not exist.
     pub(super) fn prepare(
         engine: &Inner,
         version: ProtocolVersion,
+        capabilities: &ClientCapabilities,
         method: Method,
         params: &Params<'_>,
     ) -> Result<Self, InvalidParams> {
         let name = method.name();
+        let with_views = view::declared(capabilities);
         let cursor = || Ok(read_params::<ListParams>(name, params).map_err(malformed)?.cursor);
         match method {
-            Method::ListTools => Ok(Self::ListTools { cursor: cursor()? }),
-            Method::ListResources => Ok(Self::ListResources { cursor: cursor()? }),
+            Method::ListTools => Ok(Self::ListTools { cursor: cursor()?, with_views }),
+            Method::ListResources => Ok(Self::ListResources { cursor: cursor()?, with_views }),
             Method::ListTemplates => Ok(Self::ListTemplates { cursor: cursor()? }),
             Method::ListPrompts => Ok(Self::ListPrompts { cursor: cursor()? }),
             Method::CallTool => {
                 let params: NamedParams<'_> = read_params(name, params).map_err(malformed)?;
                 let arguments = object(params.arguments)?;
-                let tool = engine.catalog.find_tool(&params.name).ok_or_else(|| {
+                let tool = engine.catalog.find_tool(&params.name);
+                let tool = tool.filter(|tool| with_views || !tool.entry.view_only);
+                let tool = tool.ok_or_else(|| {
                     unknown(RpcError::invalid_params(format!(
                         "there is no tool `{}`; see tools/list",
                         rpc::shorten(&params.name)
                     )))
                 })?;
+                if !engine.catalog.offers(tool) {
+                    return Err(unknown(RpcError::invalid_params(format!(
+                        "`{}` changes data, and this server is read-only",
+                        tool.name()
+                    ))));
+                }
                 Ok(Self::CallTool { tool: Arc::clone(tool), name: params.name, arguments })
             }
             Method::GetPrompt => {
@@ -273,10 +291,10 @@ impl Operation {
             }
             Method::ReadResource => {
                 let params: UriParams = read_params(name, params).map_err(malformed)?;
-                let (resource, uri) = engine
-                    .catalog
-                    .find_resource(&params.uri)
-                    .ok_or_else(|| unknown(resource_not_found(&params.uri, version)))?;
+                let view = || engine.catalog.find_view(&params.uri).filter(|_| with_views);
+                let found = engine.catalog.find_resource(&params.uri).or_else(view);
+                let (resource, uri) =
+                    found.ok_or_else(|| unknown(resource_not_found(&params.uri, version)))?;
                 Ok(Self::ReadResource { resource: Arc::clone(resource), uri })
             }
             Method::Complete => prepare_completion(engine, version, params),
@@ -361,9 +379,8 @@ impl Operation {
             // Until the job exists the call has no effect, and after that a worker runs the job.
             Self::CallTool { .. } if engine.job_tool(self).is_some() => true,
             Self::CallTool { tool, .. } => {
-                let annotations = tool.entry.definition.annotations;
-                annotations.read_only_hint == Some(true)
-                    || annotations.idempotent_hint == Some(true)
+                let annotations = &tool.entry.definition.annotations;
+                tool.is_read_only() || annotations.idempotent_hint == Some(true)
             }
             _ => true,
         }

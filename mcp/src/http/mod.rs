@@ -10,7 +10,7 @@ mod origin;
 mod response;
 
 pub use self::{
-    bearer::{Challenge, TokenProblem, bearer, insufficient_scope},
+    bearer::{Challenge, Scheme, TokenProblem, bearer, dpop, insufficient_scope},
     body::ResponseBody,
     endpoint::{Access, Endpoint, TokenError, TokenVerifier},
     origin::{ForeignRequest, NotAnOrigin, OriginPolicy},

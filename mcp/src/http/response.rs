@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{bearer::insufficient_scope, body::ResponseBody};
+use super::{
+    bearer::{Scheme, insufficient_scope},
+    body::ResponseBody,
+};
 use crate::{
     headers,
     rate_limit::Quota,
@@ -27,12 +30,14 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Converts a reply to a response. `granted`: the scopes of the access token. `resource_metadata`
+/// Converts a reply to a response. `granted`: the scopes of the access token. `scheme`: how the client
+/// sent it. `resource_metadata`
 /// returns the URL of the metadata document, and is called only for a challenge. The extensions of the
 /// response have the [`About`](crate::About) of the reply.
 pub fn response(
     reply: Reply,
     granted: &BTreeSet<String>,
+    scheme: Scheme,
     resource_metadata: impl FnOnce() -> Option<String>,
 ) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
@@ -69,7 +74,8 @@ pub fn response(
             *response.body_mut() = ResponseBody::Events(events);
         }
         ReplyBody::InsufficientScope { needed, body } => {
-            let challenge = insufficient_scope(resource_metadata().as_deref(), granted, &needed);
+            let metadata = resource_metadata();
+            let challenge = insufficient_scope(scheme, metadata.as_deref(), granted, &needed);
             headers.insert(header::WWW_AUTHENTICATE, challenge);
             headers.insert(header::CONTENT_TYPE, JSON);
             *response.body_mut() = ResponseBody::Full(Bytes::from(body));

@@ -27,6 +27,13 @@ pub trait Bus: Send + Sync {
     }
     /// Subscribes to a topic. When this returns, all later signals are received.
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError>;
+    /// Returns for each topic, in order, whether a process is subscribed to it now.
+    ///
+    /// The operating system closes the connection of a process that ends, even by `SIGKILL`, and
+    /// keeps that of a process that is stopped or busy. After a restart of the store, `false` until
+    /// the subscriber has connected again. The bus in memory knows only the subscriptions of its own
+    /// process.
+    async fn have_subscribers(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError>;
     /// Stores the digest of the newest instance and returns the previous one, atomically.
     /// `Ok(None)`: there was none.
     async fn replace_catalog(

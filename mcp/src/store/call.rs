@@ -45,6 +45,9 @@ pub struct StoredCall {
     /// The answers so far, by the tool's key of the question.
     #[serde(default)]
     pub answers: BTreeMap<String, ClientAnswer>,
+    /// When the last questions were asked, in seconds since the Unix epoch.
+    #[serde(default)]
+    pub asked_at: Option<i64>,
     /// The last progress sent before the question: progress must increase.
     #[serde(default)]
     pub progress: Option<f64>,

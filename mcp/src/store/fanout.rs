@@ -47,9 +47,17 @@ impl Fanout {
     /// Delivers [`Received::Missed`] to all subscribers.
     pub fn missed(&self) {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        for sender in topics.values() {
+        let mut senders: Vec<_> = topics.iter().collect();
+        // In a fixed order, so that a simulation can be repeated.
+        senders.sort_unstable_by_key(|(topic, _)| *topic);
+        for (_, sender) in senders {
             drop(sender.send(None));
         }
+    }
+
+    /// Whether a topic has a subscriber.
+    pub fn has_subscriber(&self, topic: &Topic) -> bool {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).contains_key(topic)
     }
 
     /// The topics that have subscribers.

@@ -92,7 +92,7 @@ pub enum Signal {
 }
 
 /// The topic of a [`Subscription`](super::Subscription).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     /// Changes of the resources of one user.
     User(UserId),
@@ -106,9 +106,18 @@ pub enum Topic {
     Job(JobId),
     /// New and cancelled jobs, for workers.
     Work,
+    /// One worker, by name. No signal is published on this topic: the subscription shows that the
+    /// process of the worker exists ([`Bus::have_subscribers`](super::Bus::have_subscribers)).
+    Worker(String),
 }
 
 impl Signal {
+    /// Whether the signal may contain content of a user, so that it must be encrypted outside the
+    /// process.
+    pub(super) fn has_content(&self) -> bool {
+        matches!(self, Self::JobMessage { .. })
+    }
+
     /// The topic on which the signal is published.
     pub fn topic(&self) -> Topic {
         match self {

@@ -13,7 +13,8 @@ use crate::{
 /// A page of events of a stream.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// The events in order; each is a complete JSON-RPC message.
+    /// The events in order; each is a complete JSON-RPC message. Empty: the store has lost this event
+    /// of a standalone stream, because it cannot be decrypted.
     pub events: Vec<(EventNumber, Arc<str>)>,
     /// The position of the last event of the stream (not of the page).
     pub last: EventNumber,
@@ -33,8 +34,11 @@ pub struct Orphan {
     pub writer: Writer,
     /// How many times the call has been lost, including this time.
     pub lost: u64,
-    /// The call to run again. `None`: the call must not be run again.
+    /// The call to run again. `None`: the call must not be run again, or cannot be decrypted.
     pub call: Option<StoredCall>,
+    /// Whether a run since the last answers may have started: its writer has renewed its lease.
+    /// `false`: those answers have had no effect, so even a call that is not idempotent may be run.
+    pub started: bool,
 }
 
 /// Deduplicates the messages of a job: a message is appended only if its mark exceeds the last one
@@ -92,11 +96,11 @@ pub trait StreamLog: Send + Sync {
     /// Removes a running request of a session without a response, whichever run is current; the run
     /// notices at its next write. A request that a job answers is kept.
     async fn cancel(&self, session: &SessionId, request: &RequestId) -> Result<(), StoreError>;
-    /// Renews the lease of a run. `false`: the request is answered, or the writer is no longer
+    /// Renews the lease of a run, which thereby counts as started. `false`: the request is answered, or the writer is no longer
     /// current.
     async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError>;
-    /// Reads at most `max` events after a position. `Ok(None)`: the stream does not exist or has
-    /// expired; a standalone stream always exists.
+    /// Reads at most `max` events after a position. `Ok(None)`: the stream does not exist, has expired,
+    /// or has an event that cannot be decrypted; a standalone stream always exists.
     async fn read(
         &self,
         key: &StreamKey,

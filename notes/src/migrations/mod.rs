@@ -12,6 +12,7 @@ mod m20261122_000002_notes;
 mod m20261123_000011_notes_by_title;
 mod m20261128_000015_notes_words;
 mod m20261128_000018_note_usage;
+mod m20261129_000020_notes_storage;
 
 /// All migrations of the product.
 pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
@@ -20,5 +21,6 @@ pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261123_000011_notes_by_title::Migration),
         Box::new(m20261128_000015_notes_words::Migration),
         Box::new(m20261128_000018_note_usage::Migration),
+        Box::new(m20261129_000020_notes_storage::Migration),
     ]
 }

@@ -15,7 +15,7 @@
 //! of an earlier version of the service leave a number below 1; [`refresh`] indexes these rows
 //! again.
 
-use std::{collections::HashMap, fmt::Write as _, mem, ops::ControlFlow};
+use std::{collections::HashMap, mem, ops::ControlFlow};
 
 use mcp::UserId;
 use platform::db::Failure;
@@ -24,7 +24,7 @@ use sea_orm::{
     sea_query::{Alias, DynIden, Expr, InsertStatement, IntoIden as _, Query, SimpleExpr},
 };
 
-use super::NotesError;
+use super::{NotesError, quota::Amount};
 use crate::{
     State,
     entity::{Column, Entity, Model, TagList},
@@ -99,6 +99,42 @@ pub(super) fn insert(backend: DbBackend, rows: impl IntoIterator<Item = Model>) 
         insert.values_panic(values.chain([search, Expr::value(VERSION)]));
     }
     insert
+}
+
+/// Builds the statement that inserts a note on Postgres if the user has a row in `note_usage` and the
+/// note fits into the quota; otherwise it writes nothing. Executing it twice writes the note once.
+///
+/// The row in `note_usage` is locked first, so concurrent statements of one user take turns, as with
+/// the trigger that maintains it. Waiting for it is limited as in a transaction of
+/// [`platform::db::begin`].
+pub(super) fn insert_within(row: &Model, quota: Amount) -> Statement {
+    const SQL: &str = "WITH bounds AS MATERIALIZED (
+            SELECT set_config('lock_timeout', '1s', true)
+        ), used AS MATERIALIZED (
+            SELECT note_usage.notes, note_usage.bytes FROM bounds, note_usage
+            WHERE owner_sub = $2 FOR UPDATE OF note_usage
+        )
+        INSERT INTO notes
+            (id, owner_sub, title, body, tags, created_at, updated_at, search, search_version)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8::tsvector, $9 FROM used
+        WHERE used.notes < $10 AND used.bytes + note_bytes($3, $5, $4) <= $11
+        ON CONFLICT (id) DO NOTHING";
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let search = vector(&row.owner_sub, &row.title, &row.tags.0, &row.body);
+    let values: [Value; 11] = [
+        row.id.into(),
+        row.owner_sub.as_str().into(),
+        row.title.as_str().into(),
+        row.body.as_str().into(),
+        row.tags.clone().into(),
+        row.created_at.into(),
+        row.updated_at.into(),
+        search.into(),
+        VERSION.into(),
+        number(quota.notes).into(),
+        number(quota.bytes).into(),
+    ];
+    Statement::from_sql_and_values(DbBackend::Postgres, SQL, values)
 }
 
 /// Returns the value of the column `search` for a note.
@@ -183,16 +219,11 @@ impl Vector {
     fn add(&mut self, text: &str, weight: Weight) {
         let _ended = words::for_each_word(text, |word| {
             self.position += 1;
-            if !self.words.contains_key(word.lexeme) {
-                self.words.insert(word.lexeme.to_owned(), Positions::default());
-            }
-            if let Some(positions) = self.words.get_mut(word.lexeme) {
-                positions.total += 1;
-                if positions.positions.len() < MAX_POSITIONS_PER_WORD
-                    && self.position <= LAST_POSITION
-                {
-                    positions.positions.push((self.position, weight));
-                }
+            let positions = self.words.entry(word.lexeme.to_owned()).or_default();
+            positions.total += 1;
+            if positions.positions.len() < MAX_POSITIONS_PER_WORD && self.position <= LAST_POSITION
+            {
+                positions.positions.push((self.position, weight));
             }
             ControlFlow::Continue(())
         });
@@ -229,6 +260,7 @@ impl Positions {
     }
 
     fn write(&self, is_large: bool, out: &mut String) {
+        let mut digits = itoa::Buffer::new();
         let mut sign = ':';
         for (position, weight) in &self.positions {
             let letter = match weight {
@@ -237,7 +269,9 @@ impl Positions {
                 Weight::Body if is_large => continue,
                 Weight::Body => "",
             };
-            write!(out, "{sign}{position}{letter}").expect("writing to a string cannot fail");
+            out.push(sign);
+            out.push_str(digits.format(*position));
+            out.push_str(letter);
             sign = ',';
         }
     }

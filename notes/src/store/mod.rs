@@ -13,6 +13,8 @@ mod complete;
 mod cursor;
 mod error;
 mod excerpt;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod import;
 pub mod index;
 mod note;
@@ -22,6 +24,7 @@ mod query;
 pub mod quota;
 mod read;
 mod search;
+pub mod stats;
 mod text;
 mod write;
 

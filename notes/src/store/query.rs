@@ -66,6 +66,11 @@ impl Query {
         phrases.any(|phrase| phrase.words.len() > 1)
     }
 
+    /// Returns whether a word of the query matches as a prefix.
+    pub(super) fn has_prefixes(&self) -> bool {
+        self.alternatives.iter().flat_map(Alternative::phrases).any(|phrase| phrase.is_prefix)
+    }
+
     /// Returns whether a note with these fields matches. The databases decide the same with their
     /// indexes.
     pub(super) fn matches<'a>(&self, fields: impl IntoIterator<Item = &'a str>) -> bool {

@@ -4,7 +4,10 @@
 use chrono::{DateTime, Utc};
 use mcp::UserId;
 use platform::db::{self, Database, Transaction};
-use sea_orm::{ConnectionTrait, QuerySelect as _, sea_query::Expr};
+use sea_orm::{
+    ConnectionTrait, DbBackend, QuerySelect as _,
+    sea_query::{Expr, OnConflict},
+};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{
@@ -17,6 +20,8 @@ use crate::{
     note_id::NoteId,
 };
 
+/// Inserts a note. On Postgres this takes one statement, and a transaction of several only for the
+/// first note of a user and for a note beyond the quota.
 pub(super) async fn insert(
     state: &State,
     owner: &UserId,
@@ -32,8 +37,18 @@ pub(super) async fn insert(
         created_at: now,
         updated_at: now,
     };
+    if db.get_database_backend() == DbBackend::Postgres {
+        let insert = index::insert_within(&row, state.quota());
+        if db.execute_idempotent(insert).await?.rows_affected() == 1 {
+            return Ok(row.into());
+        }
+    }
+    // On SQLite; the first note of a user; beyond the quota; or after a repeated statement whose
+    // first execution wrote the note.
+    //
     // Built before the transaction begins, because splitting a text into words takes milliseconds.
-    let insert = index::insert(db.get_database_backend(), [row.clone()]);
+    let mut insert = index::insert(db.get_database_backend(), [row.clone()]);
+    insert.on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned());
     let transaction = db::begin(&db).await?;
     transaction.execute(&insert).await?;
     commit_within_quota(&db, transaction, owner, state.quota()).await?;

@@ -34,6 +34,9 @@ impl Tool<State> for CreateNote {
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
         let Input { title, body, tags } = input;
-        store::create(state, call.user(), Draft { title, body, tags }).await.map_err(tool_error)
+        let draft = Draft { title, body, tags };
+        let note = store::create(state, call.user(), draft).await.map_err(tool_error)?;
+        call.caller().audit(Self::NAME, note.id);
+        Ok(note)
     }
 }

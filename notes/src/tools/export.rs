@@ -9,7 +9,7 @@ use app::downloads::{self, Download, DownloadError};
 use chrono::{DateTime, Utc};
 use mcp::{
     Call, CallToolResult, Content, ResourceEntry, RunMode, Tool, ToolAnnotations, ToolError,
-    ToolOutput,
+    ToolOutput, View,
 };
 use platform::{counted, db::Failure};
 use schemars::JsonSchema;
@@ -23,6 +23,7 @@ use crate::{
     progress::to_f64,
     scopes,
     store::{self, Tag},
+    views,
 };
 
 /// The time limit of one attempt.
@@ -31,11 +32,11 @@ const TIMEOUT: Duration = Duration::from_mins(10);
 /// The maximum number of attempts.
 const ATTEMPTS: u32 = 5;
 
-pub(super) struct ExportNotes;
+pub(crate) struct ExportNotes;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// The format of the file.
     #[serde(default)]
     format: Format,
@@ -63,7 +64,7 @@ struct ExportedFile {
 }
 
 /// The result of an export: structured, as text, and as a link.
-pub(super) struct Output {
+pub(crate) struct Output {
     file: Download,
     url: String,
 }
@@ -107,6 +108,7 @@ impl Tool<State> for ExportNotes {
     const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
+    const VIEW: Option<&View> = Some(&views::EXPORT);
     type Input = Input;
     type Output = Output;
 

@@ -1,6 +1,6 @@
 //! `notes_get`: returns a note.
 
-use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use mcp::{Call, Tool, ToolAnnotations, ToolError, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -9,6 +9,7 @@ use crate::{
     errors::tool_error_for_note,
     scopes,
     store::{self, Note, NoteRef},
+    views,
 };
 
 pub(super) struct GetNote;
@@ -27,6 +28,7 @@ impl Tool<State> for GetNote {
         tags and times.";
     const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    const VIEW: Option<&View> = Some(&views::NOTE);
     type Input = Input;
     type Output = Note;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use app::downloads::{Download, DownloadError};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use mcp::{Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError};
+use mcp::{Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError, View};
 use platform::{
     counted,
     db::{self, Failure},
@@ -31,6 +31,7 @@ use crate::{
         quota::{self, QuotaUsage},
     },
     transfer::{self, Document, DocumentFormat, MAX_BYTES},
+    views,
 };
 
 /// The time limit of one attempt, enough for a large document and a busy database.
@@ -149,6 +150,7 @@ impl Tool<State> for ImportNotes {
         open_world_hint: Some(true),
     };
     const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
+    const VIEW: Option<&View> = Some(&views::IMPORT);
     type Input = Input;
     type Output = Output;
 
@@ -249,9 +251,12 @@ async fn write_batch(
     checkpoint.created += result.created;
     checkpoint.replaced += result.replaced.len();
     checkpoint.skipped += result.skipped;
-    jobs::checkpoint_of(call, &transaction, &checkpoint).await?;
+    jobs::checkpoint_of(state.jobs(), call, &transaction, &checkpoint).await?;
     transaction.commit().await.map_err(|error| failed(error.into()))?;
     if result.created > 0 || !result.replaced.is_empty() {
+        let replaced = result.replaced.len();
+        let changed = format!("{} created, {replaced} replaced", result.created);
+        call.caller().audit(ImportNotes::NAME, changed);
         state.notes_imported(call.user(), &result.replaced).await;
     }
     Ok(checkpoint)
@@ -405,8 +410,12 @@ async fn resolve_conflicts(
         Elicited::Accepted(Decision { existing: Choice::Skip }) => Ok(Conflict::Skip),
         Elicited::Accepted(Decision { existing: Choice::Replace }) => Ok(Conflict::Replace),
         Elicited::Accepted(Decision { existing: Choice::KeepBoth }) => Ok(Conflict::KeepBoth),
-        Elicited::Declined => Err("The user declined."),
-        Elicited::Cancelled => Err("The user closed the question without answering."),
+        // Some clients decline every question without showing it.
+        Elicited::Declined | Elicited::Cancelled => Err(
+            "The client did not choose what to do with notes that already exist, so nothing was \
+             imported. Ask the user, then call again with `on_conflict` set to `skip`, `replace` or \
+             `keep_both`.",
+        ),
     })
 }
 

@@ -1,6 +1,6 @@
 //! `notes_list`: lists notes page by page, newest first.
 
-use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use mcp::{Call, Tool, ToolAnnotations, ToolError, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -9,6 +9,7 @@ use crate::{
     errors::tool_error,
     scopes,
     store::{self, Cursor, Listing, Page, PageSize, Tag},
+    views,
 };
 
 pub(super) struct ListNotes;
@@ -32,6 +33,7 @@ impl Tool<State> for ListNotes {
         notes_search.";
     const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    const VIEW: Option<&View> = Some(&views::BOARD);
     type Input = Input;
     type Output = Page;
 

@@ -11,12 +11,15 @@ mod get;
 mod import;
 mod list;
 mod search;
+mod stats;
 mod summarize;
 mod update;
 
 use mcp::AnyTool;
 
 use crate::State;
+
+pub(crate) use self::{delete::DeleteNote, export::ExportNotes};
 
 /// All tools, in the order of `tools/list`: those that a model needs first come first.
 pub const ALL: &[&dyn AnyTool<State>] = &[
@@ -26,6 +29,7 @@ pub const ALL: &[&dyn AnyTool<State>] = &[
     &create::CreateNote,
     &update::UpdateNote,
     &delete::DeleteNote,
+    &stats::NoteStats,
     &summarize::SummarizeNotes,
     &digest::DigestNotes,
     &import::ImportNotes,

@@ -1,6 +1,6 @@
 //! `notes_search`: full-text search.
 
-use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use mcp::{Call, Tool, ToolAnnotations, ToolError, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -9,6 +9,7 @@ use crate::{
     errors::tool_error,
     scopes,
     store::{self, Hits, PageSize, SearchQuery},
+    views,
 };
 
 pub(super) struct SearchNotes;
@@ -30,6 +31,7 @@ impl Tool<State> for SearchNotes {
         match first, with the matching passages. Read a whole note with notes_get.";
     const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    const VIEW: Option<&View> = Some(&views::BOARD);
     type Input = Input;
     type Output = Hits;
 

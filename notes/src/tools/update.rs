@@ -43,6 +43,9 @@ impl Tool<State> for UpdateNote {
                  text counts as left out.".into(),
             ));
         }
-        store::update(state, call.user(), id, changes).await.map_err(tool_error_for_note(id))
+        let updated = store::update(state, call.user(), id, changes).await;
+        let note = updated.map_err(tool_error_for_note(id))?;
+        call.caller().audit(Self::NAME, id);
+        Ok(note)
     }
 }

@@ -4,8 +4,8 @@ use encoding_rs::{Encoding, UTF_8};
 
 use super::document::DocumentFormat;
 
-/// The number of control characters up to which any text is accepted; with more, a document may be
-/// binary.
+/// The number of control characters up to which any text is accepted; with more, and with U+0000, which
+/// no note contains, a document may be binary.
 const STRAY_CONTROLS: usize = 2;
 
 /// Decodes a document, and returns its encoding if that had to be guessed. `None`: the document is
@@ -17,7 +17,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(String, Option<&'static Encoding>)
     }
     let controls = bytes.iter().filter(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31)).count();
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let is_binary = controls > STRAY_CONTROLS && controls > bytes.len() / 10;
+        let is_binary =
+            bytes.contains(&0) && controls > STRAY_CONTROLS && controls > bytes.len() / 10;
         return (!is_binary).then(|| (text.to_owned(), None));
     }
     if controls > 0 {

@@ -16,6 +16,8 @@ mod dates;
 mod decode;
 mod document;
 mod front_matter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod inline;
 mod json;
 mod json_parts;

@@ -117,6 +117,14 @@ fn other_encodings_are_decoded() {
 }
 
 #[test]
+fn an_export_of_control_characters_is_imported() {
+    let body = "\u{17}".repeat(500);
+    let document = read_text(&format!("# Controls\n\n{body}"));
+    assert_eq!(document.notes[0].draft.body.as_str(), body);
+    assert_eq!(read(b"PK\0\x01\x02\x17\x17", None), Err(ImportError::NotText));
+}
+
+#[test]
 fn an_archive_becomes_notes() {
     let latin = encoding_rs::WINDOWS_1252.encode("Grün – für später, weißt du?").0.into_owned();
     let inner = zip_of(&[("deep/inner.md", b"inside"), ("again.zip", b"x")]);

@@ -204,7 +204,8 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
         self.length = 0;
         let span = self.span.clone();
         let head_end = span.end;
-        let flow = if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        // The stemmer does not change words of one or two letters.
+        let flow = if word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_lowercase()) {
             let lexeme = self.stemmer.stem(&word);
             (self.on_word)(Word { lexeme: &lexeme, kind: WordKind::Whole, span, head_end })
         } else {

@@ -95,3 +95,15 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn the_stemmer_does_not_change_words_of_one_or_two_letters() {
+    let stemmer = Stemmer::create(Algorithm::English);
+    for first in 'a'..='z' {
+        assert_eq!(stemmer.stem(&first.to_string()), first.to_string());
+        for second in 'a'..='z' {
+            let word = format!("{first}{second}");
+            assert_eq!(stemmer.stem(&word), word);
+        }
+    }
+}

@@ -20,6 +20,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 pub use super::lifetimes::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL};
 use super::{
     access::Denied,
+    dpop::Thumbprint,
     revoked::{RevokedGrants, Token},
     signing_keys::{ALGORITHM, JWT_ALGORITHM, Signer, SigningKeys},
 };
@@ -71,6 +72,8 @@ pub struct NewToken {
     pub signed_in_at: Option<DateTime<Utc>>,
     /// The lifetime, at most [`MAX_TTL`]. `None`: the configured lifetime.
     pub ttl: Option<Duration>,
+    /// The key that the token is bound to. `None`: a bearer token.
+    pub dpop_key: Option<Thumbprint>,
 }
 
 /// The claims of a verified token.
@@ -92,6 +95,9 @@ pub struct Claims {
     pub expires_at: i64,
     /// When the user signed in, in seconds since the Unix epoch, if the token contains it.
     pub signed_in_at: Option<i64>,
+    /// The key that the token is bound to: the token is valid only together with a proof of this key
+    /// ([`crate::dpop`]). `None`: it is a bearer token.
+    pub dpop_key: Option<Thumbprint>,
     /// The id of the key that signed the token.
     kid: Kid,
 }
@@ -191,7 +197,8 @@ impl AccessTokens {
         Ok(Minter { tokens: self.clone(), signer })
     }
 
-    /// Verifies a token, except for its scopes. Accesses the database only when the token names a
+    /// Verifies a token, except for its scopes and for the proof of the key that it is bound to
+    /// ([`Claims::dpop_key`]): the caller must check both. Accesses the database only when the token names a
     /// key that this instance has not seen.
     pub async fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_BYTES {
@@ -288,6 +295,7 @@ impl AccessTokens {
             issued_at: claims.iat,
             expires_at: claims.exp,
             signed_in_at: claims.auth_time,
+            dpop_key: claims.cnf.map(|confirmation| confirmation.jkt),
             kid,
         })
     }
@@ -338,6 +346,7 @@ impl Minter {
             jti: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()),
             sid: new.session_id,
             auth_time: new.signed_in_at.map(|it| it.timestamp()),
+            cnf: new.dpop_key.map(|jkt| Confirmation { jkt }),
         };
         let header = WireHeader {
             typ: TYPES[0].to_owned(),
@@ -374,6 +383,16 @@ struct WireClaims {
     sid: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     auth_time: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
+}
+
+/// The key that a token is bound to (RFC 7800; RFC 9449, section 6.1). Another way to bind a token is
+/// refused, because it would have to be checked.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmation {
+    jkt: Thumbprint,
 }
 
 /// A single audience, as a string or as an array. Several audiences are refused: such a token would

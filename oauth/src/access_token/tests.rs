@@ -66,6 +66,7 @@ fn new_token() -> NewToken {
         session_id: "a-session".to_owned(),
         signed_in_at: Some(now()),
         ttl: None,
+        dpop_key: None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     audit::RequestInfo,
     client::{self, Client, ClientError, ClientId, ClientKind},
     display_name::DisplayName,
+    dpop::Thumbprint,
     pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
     pkce::{Challenge, PkceError},
     redirect_uri::{self, Destination},
@@ -115,6 +116,10 @@ pub(super) struct Request {
     pub(super) challenge: Challenge,
     pub(super) scope: Scopes,
     pub(super) state: Option<String>,
+    /// The key that the code is bound to (RFC 9449, section 10). Absent in records that older
+    /// instances write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dpop_key: Option<Thumbprint>,
 }
 
 /// A pending authorization that waits for the user's consent.
@@ -153,7 +158,7 @@ pub async fn begin(
             );
             error.report(server, &client, &redirect_uri, &parameters)
         })?;
-    if server.provider().is_none() {
+    if server.providers().is_empty() {
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
     let (transaction, browser_nonce) = (new_secret(), new_secret());
@@ -296,6 +301,11 @@ fn check(
             "prompt=none is not supported, because every sign-in requires the user",
         ));
     }
+    // Like every unknown parameter, it is ignored while DPoP is off.
+    let dpop_key = parameters.first("dpop_jkt").filter(|_| server.dpop().mode().is_on());
+    let dpop_key = dpop_key.map(Thumbprint::parse).transpose().map_err(|_malformed| {
+        RequestError::request("dpop_jkt must be 43 characters of base64url without padding")
+    })?;
     let request = Request {
         client: client.id.clone(),
         client_name: client.name.clone(),
@@ -304,6 +314,7 @@ fn check(
         challenge,
         scope,
         state: state.map(str::to_owned),
+        dpop_key,
     };
     Ok((request, optional))
 }

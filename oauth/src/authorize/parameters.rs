@@ -39,7 +39,7 @@ impl<'a> Parameters<'a> {
     /// Returns whether any parameter that may occur once occurs more often. Several `resource`
     /// parameters are allowed, and checked together.
     pub(super) fn has_repeated(&self) -> bool {
-        const ONCE: [&str; 11] = [
+        const ONCE: [&str; 12] = [
             "client_id",
             "redirect_uri",
             "state",
@@ -48,6 +48,7 @@ impl<'a> Parameters<'a> {
             "scope",
             "code_challenge",
             "code_challenge_method",
+            "dpop_jkt",
             "prompt",
             "request",
             "request_uri",

@@ -61,7 +61,7 @@ pub(super) fn fresh_for(headers: &HeaderMap) -> Duration {
 }
 
 /// Parses and validates a document. Returns the metadata that is stored.
-pub(super) fn parse(
+pub(crate) fn parse(
     body: &[u8],
     url: &MetadataUrl,
     schemes: &Schemes,
@@ -118,6 +118,7 @@ pub(super) fn parse(
             .and_then(Value::as_str)
             .map(Scopes::named)
             .filter(|it| !it.is_empty()),
+        dpop_bound: given("dpop_bound_access_tokens") == Some(&Value::Bool(true)),
     })
 }
 

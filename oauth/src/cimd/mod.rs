@@ -21,6 +21,8 @@ mod store;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+#[cfg(feature = "fuzzing")]
+pub(crate) use document::parse as parse_document;
 use entity::{
     oauth_clients::{ActiveModel, COLUMN, Column, Entity, Kind},
     oauth_grants,

@@ -1,7 +1,8 @@
 //! OAuth clients: identification and authentication.
 //!
-//! A client is known in one of three ways: it is preregistered in the configuration, it registered
-//! dynamically, or its id is the URL of its metadata document. Only the first two kinds can have a
+//! A client is known in one of four ways: it is preregistered in the configuration, it registered
+//! dynamically, its id is the URL of its metadata document, or an operator created it to act for itself
+//! ([`crate::service_client`], which also authenticates such clients). A client with a document has no
 //! secret.
 
 use std::collections::BTreeSet;
@@ -25,9 +26,11 @@ mod types;
 
 pub use self::types::{
     Authentication, BadCredentials, Client, ClientError, ClientId, ClientKind, Credentials, Method,
-    UNUSED_LIFETIME,
+    PublicKeys, UNUSED_LIFETIME,
 };
-pub(crate) use self::types::{Metadata, client, contains_private_key, from_row, row};
+pub(crate) use self::types::{
+    Metadata, client, contains_private_key, from_row, has_private_key, row,
+};
 use super::{
     audit::LogContext,
     cimd,
@@ -35,7 +38,7 @@ use super::{
     metadata_url::{self, MetadataUrl},
     redirect_uri::{RedirectUri, Schemes},
     scope::{ScopeList, Scopes},
-    token_format,
+    service_client, token_format,
 };
 use crate::server::Server;
 
@@ -58,7 +61,16 @@ pub async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
     if MetadataUrl::looks_like(id) {
         return cimd::find(server, id).await;
     }
+    // They act for themselves: no user can authorize them.
+    if token_format::is_service_client_id(id) {
+        return Err(ClientError::Unknown);
+    }
     find_snapshot(server, id).await
+}
+
+/// Returns the name of a client, or `None` if the client cannot be found.
+pub(crate) async fn name_of(server: &Server, id: &ClientId) -> Option<DisplayName> {
+    find_snapshot(server, id.as_str()).await.ok().map(|client| client.name)
 }
 
 /// Finds the client of a token request, as it was known at the last authorization. Never fetches
@@ -69,6 +81,9 @@ pub async fn find_snapshot(server: &Server, id: &str) -> Result<Client, ClientEr
     }
     if let Some(client) = configured(server, id) {
         return Ok(client.clone());
+    }
+    if token_format::is_service_client_id(id) {
+        return service_client::find(server, id).await;
     }
     // Malformed ids do not reach the database, which would refuse some of them with an error.
     let is_document = || MetadataUrl::parse(id, server.settings().public_url.host()).is_ok();
@@ -91,6 +106,7 @@ fn configured<'a>(server: &'a Server, id: &str) -> Option<&'a Client> {
 /// The client may not exist, but the form bounds what can be written to the log.
 pub fn add_to_log_context(server: &Server, id: &str, log_context: &LogContext) {
     let has_valid_form = token_format::is_client_id(id)
+        || token_format::is_service_client_id(id)
         || configured(server, id).is_some()
         || MetadataUrl::parse(id, server.settings().public_url.host()).is_ok();
     if has_valid_form {
@@ -99,17 +115,18 @@ pub fn add_to_log_context(server: &Server, id: &str, log_context: &LogContext) {
 }
 
 /// Authenticates a client. A client with a secret may send it either way, because libraries choose
-/// by what the server offers rather than by what they registered.
+/// by what the server offers rather than by what they registered. Service clients are authenticated by
+/// [`service_client::authenticate`].
 pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(), BadCredentials> {
     let hash = match (&client.authentication, credentials) {
         (Authentication::None, Credentials::None) => return Ok(()),
         (Authentication::SecretBasic(hash) | Authentication::SecretPost(hash), _) => hash,
-        (Authentication::None, _) => return Err(BadCredentials),
+        (Authentication::None | Authentication::PrivateKeyJwt(_), _) => return Err(BadCredentials),
     };
     let is_secret =
         |text: &str| Sha256::digest(text.as_bytes()).as_slice().ct_eq(hash.as_bytes()).into();
     let is_valid = match credentials {
-        Credentials::None => false,
+        Credentials::None | Credentials::Assertion(_) => false,
         Credentials::Basic { decoded, verbatim } => is_secret(decoded) || is_secret(verbatim),
         Credentials::Post(secret) => is_secret(secret),
     };
@@ -123,7 +140,7 @@ pub async fn used(
     now: DateTime<Utc>,
     client: &Client,
 ) -> Result<(), Failure> {
-    if client.kind == ClientKind::Preregistered {
+    if matches!(client.kind, ClientKind::Preregistered | ClientKind::Service) {
         return Ok(());
     }
     let is_outdated = Condition::any()
@@ -157,6 +174,8 @@ pub fn parse_preregistered(
         redirect_uris: Vec<String>,
         client_secret: Option<String>,
         scope: Option<String>,
+        #[serde(default)]
+        dpop_bound_access_tokens: bool,
     }
 
     // The parser's error message could quote a secret.
@@ -172,7 +191,9 @@ pub fn parse_preregistered(
         let id = entry.client_id;
         let is_plain = (1..=128).contains(&id.len())
             && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
-        if !is_plain || token_format::is_client_id(&id) || !ids.insert(id.clone()) {
+        let is_generated =
+            token_format::is_client_id(&id) || token_format::is_service_client_id(&id);
+        if !is_plain || is_generated || !ids.insert(id.clone()) {
             return Err(problem(
                 "client_id must be 1 to 128 characters of A-Z a-z 0-9 - . _ ~, and unique",
             ));
@@ -212,6 +233,7 @@ pub fn parse_preregistered(
                 None => Method::None,
             },
             may_refresh: true,
+            dpop_bound: entry.dpop_bound_access_tokens,
             scope,
         };
         clients.push(client(ClientId(id), ClientKind::Preregistered, metadata, secret));
@@ -308,6 +330,7 @@ mod tests {
             method: Method::None,
             may_refresh: true,
             scope: None,
+            dpop_bound: false,
         };
         assert_eq!(metadata("a").hash(), metadata("a").hash());
         assert_ne!(metadata("a").hash(), metadata("b").hash());

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::{display_name::DisplayName, redirect_uri::RedirectUri, scope::Scopes};
+use crate::{display_name::DisplayName, jwt, redirect_uri::RedirectUri, scope::Scopes};
 
 /// A client that never got a token is deleted after this time.
 pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);
@@ -36,6 +36,9 @@ pub struct Client {
     pub authentication: Authentication,
     /// Whether it may get refresh tokens.
     pub may_refresh: bool,
+    /// Whether it gets only tokens that are bound to a key (`dpop_bound_access_tokens`, RFC 9449,
+    /// section 5.2).
+    pub dpop_bound: bool,
     /// A hash of the metadata, to detect changes.
     pub metadata_hash: [u8; 32],
 }
@@ -48,6 +51,8 @@ pub enum ClientKind {
     Preregistered,
     /// Registered dynamically: its metadata is unverified.
     Dynamic,
+    /// Created by an operator, to act for itself (client credentials).
+    Service,
     /// Identified by its metadata document.
     MetadataDocument {
         /// The host that serves the document.
@@ -64,6 +69,17 @@ pub enum Authentication {
     SecretBasic(Digest),
     /// A secret in the body (`client_secret_post`); contains its hash.
     SecretPost(Digest),
+    /// An assertion that is signed with its key (`private_key_jwt`).
+    PrivateKeyJwt(PublicKeys),
+}
+
+/// The public keys of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKeys {
+    /// A registered JWK Set.
+    Registered(Value),
+    /// The URL of a JWK Set (`jwks_uri`), which was checked when it was registered.
+    At(String),
 }
 
 /// The credentials in a request.
@@ -81,6 +97,8 @@ pub enum Credentials<'a> {
     },
     /// A secret in the body.
     Post(&'a str),
+    /// An assertion that is signed with the client's key (RFC 7523, section 2.2).
+    Assertion(&'a str),
 }
 
 /// The client's authentication failed.
@@ -139,6 +157,8 @@ pub(crate) struct Metadata {
     pub(crate) may_refresh: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<Scopes>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dpop_bound: bool,
 }
 
 /// The authentication method of a client, as in its metadata.
@@ -211,6 +231,7 @@ pub(crate) fn client(
         scope: metadata.scope,
         authentication,
         may_refresh: metadata.may_refresh,
+        dpop_bound: metadata.dpop_bound,
         metadata_hash,
     }
 }
@@ -221,14 +242,15 @@ pub(super) fn host_of(url: &str) -> &str {
     rest.split(['/', '?']).next().unwrap_or(rest)
 }
 
-/// Returns whether client metadata contains a private key. The private half of each kind of key has
-/// a member that the public half does not have.
+/// Returns whether client metadata contains a private key.
 pub(crate) fn contains_private_key(object: &Map<String, Value>) -> bool {
-    object
-        .get("jwks")
-        .and_then(|it| it.get("keys"))
-        .and_then(Value::as_array)
-        .is_some_and(|keys| keys.iter().any(|key| key.get("d").is_some() || key.get("k").is_some()))
+    object.get("jwks").and_then(Value::as_object).is_some_and(has_private_key)
+}
+
+/// Returns whether a JWK Set contains a private key.
+pub(crate) fn has_private_key(key_set: &Map<String, Value>) -> bool {
+    let keys = key_set.get("keys").and_then(Value::as_array);
+    keys.is_some_and(|keys| keys.iter().any(jwt::is_private))
 }
 
 pub(crate) async fn row(db: &impl ConnectionTrait, id: &str) -> Result<Option<Model>, Failure> {

@@ -1,6 +1,8 @@
 //! The return of a user from the identity provider: the callback, and the form of the page that
 //! asks for a name.
 
+use std::borrow::Cow;
+
 use platform::{db::Failure, metrics};
 
 use super::{
@@ -10,8 +12,10 @@ use super::{
     pending_login::{LoginFor, PendingLogin},
     policy::{self, DenialReason, NotAdmitted},
     provider::{
-        CallbackResult, Cause, Deadline, Identity, IdentityProvider, InvalidCallback, ProviderError,
+        CallbackResult, Cause, CodeExchange, Deadline, ISSUER_PARAMETER, Identity,
+        IdentityProvider, InvalidCallback, ProviderError,
     },
+    report::{as_login, report, warn},
     result::{CallbackError, FinishedLogin, Refusal},
     users::{self, SignIn},
 };
@@ -87,10 +91,8 @@ pub async fn submit_name(
 
 /// Returns the provider whose users enter their name on this server's page.
 fn name_page_provider(server: &Server) -> Result<&dyn IdentityProvider, CallbackError> {
-    server
-        .provider()
-        .filter(|provider| provider.callback_path().is_none())
-        .ok_or(CallbackError::NotFound)
+    let provider = server.providers().iter().find(|provider| provider.callback_path().is_none());
+    provider.map(|provider| &**provider).ok_or(CallbackError::NotFound)
 }
 
 async fn finish(
@@ -114,6 +116,11 @@ async fn finish(
         .await
         .inspect_err(|_| SignInOutcome::Failed.count())?
         .ok_or(CallbackError::NotFound)?;
+    let deadline = Deadline::start();
+    let names_issuer = parameters.iter().any(|(name, _)| name == ISSUER_PARAMETER);
+    if !names_issuer && let Err(error) = check_missing_issuer(provider, deadline).await {
+        return failed(server, provider, &login.purpose, &error, request).await;
+    }
     match result {
         CallbackResult::Canceled => {
             let event = login.purpose.event(audit::Kind::SignInRefused, request);
@@ -129,7 +136,40 @@ async fn finish(
             };
             login.purpose.rejected(server, counted)
         }
-        CallbackResult::Code(code) => authenticate(server, provider, login, &code, request).await,
+        CallbackResult::Code(code) => {
+            authenticate(server, provider, login, &code, deadline, request).await
+        }
+    }
+}
+
+/// Refuses a callback without the parameter `iss` if the provider sends it always (RFC 9207, section
+/// 2.4): it may be the response of another provider.
+async fn check_missing_issuer(
+    provider: &dyn IdentityProvider,
+    deadline: Deadline,
+) -> Result<(), ProviderError> {
+    if provider.requires_issuer(deadline).await? {
+        let message = format!("the response does not name {} as its issuer", provider.label());
+        Err(ProviderError { message, cause: Cause::Rejected })
+    } else {
+        Ok(())
+    }
+}
+
+/// Finishes a login for which a request to the provider failed.
+async fn failed(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    purpose: &LoginFor,
+    error: &ProviderError,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CallbackError> {
+    report(server, provider, purpose, error, request).await;
+    let outcome = error.outcome();
+    match error.cause {
+        Cause::Rejected => purpose.rejected(server, outcome),
+        Cause::Unavailable => purpose.unavailable(server, outcome),
+        Cause::Misconfigured(_) | Cause::Unusable => purpose.failed(server, outcome),
     }
 }
 
@@ -153,21 +193,15 @@ async fn authenticate(
     provider: &dyn IdentityProvider,
     login: PendingLogin,
     code: &str,
+    deadline: Deadline,
     request: &RequestInfo,
 ) -> Result<FinishedLogin, CallbackError> {
     let purpose = login.purpose;
-    let deadline = Deadline::start();
-    let identity = match provider.finish(code, &login.verifier, deadline).await {
+    let now = server.clock().now();
+    let exchange = CodeExchange { code, verifier: &login.verifier, now, deadline };
+    let identity = match provider.finish(exchange).await {
         Ok(identity) => identity,
-        Err(error) => {
-            report(server, provider, &purpose, &error, request).await;
-            let outcome = error.outcome();
-            return match error.cause {
-                Cause::Rejected => purpose.rejected(server, outcome),
-                Cause::Unavailable => purpose.unavailable(server, outcome),
-                Cause::Misconfigured(_) | Cause::Unusable => purpose.failed(server, outcome),
-            };
-        }
+        Err(error) => return failed(server, provider, &purpose, &error, request).await,
     };
     let user = identity.user(provider);
     request.log_context.set_user(user.as_str());
@@ -179,16 +213,17 @@ async fn authenticate(
     }
     let policy = provider.policy();
     let Identity { login, name, token, .. } = identity;
+    let rules = policy.remote_rules();
     let stored_token = token.filter(|token| {
-        if policy.org.is_none() {
+        if rules.is_none() {
             provider.revoke_token(token);
         }
-        policy.org.is_some()
+        rules.is_some()
     });
     let admitted = AdmittedUser {
         sign_in: SignIn { user, login, display_name: name },
         gate_checked_at: policy.is_set().then(|| server.clock().now()),
-        org: policy.org.clone(),
+        rules: rules.map(Cow::into_owned),
         token: stored_token,
     };
     complete(server, purpose, admitted, request).await
@@ -231,7 +266,9 @@ async fn refused(
         _ => audit::Kind::SignInRefused,
     };
     let event = purpose.event(kind, request).user(&user);
-    record::note(server, event.detail(format!("{why} as {}", identity.login))).await;
+    let detail = [Some(why.to_string()), as_login(&identity.login)];
+    let detail = detail.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    record::note(server, event.detail(detail)).await;
     end_access(server, &user, why, request).await;
     Err(CallbackError::Refused(Refusal {
         login: identity.login.clone(),
@@ -259,30 +296,4 @@ async fn end_access(server: &Server, user: &mcp::UserId, why: DenialReason, requ
             "Could not end the access of {user}; it ends at the next refresh"
         );
     }
-}
-
-/// Writes a failed request to the provider to the audit log, and warns the operator if the provider
-/// refuses this server.
-async fn report(
-    server: &Server,
-    provider: &dyn IdentityProvider,
-    purpose: &LoginFor,
-    error: &ProviderError,
-    request: &RequestInfo,
-) {
-    if let Cause::Misconfigured(advice) = error.cause {
-        warn(provider, advice, &error.message);
-    }
-    let event = purpose.event(audit::Kind::SignInFailed, request);
-    record::note(server, event.detail(error.message.clone())).await;
-}
-
-/// Logs that a provider refuses this server. `advice` tells the operator what to do.
-fn warn(provider: &dyn IdentityProvider, advice: &str, error: &str) {
-    tracing::warn!(
-        dependency = provider.id(),
-        error,
-        "{} refuses this server, so users cannot sign in. {advice}",
-        provider.label()
-    );
 }

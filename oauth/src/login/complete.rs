@@ -12,6 +12,7 @@ use sea_orm::{EntityTrait as _, QueryFilter as _, sea_query::Expr};
 use super::{
     outcome::SignInOutcome,
     pending_login::LoginFor,
+    report::as_login,
     result::{CallbackError, FinishedLogin},
     session, upstream_token,
     users::{self, SignIn},
@@ -30,8 +31,8 @@ pub(super) struct AdmittedUser {
     pub(super) sign_in: SignIn,
     /// When the access policy was checked. `None`: it has no rules.
     pub(super) gate_checked_at: Option<DateTime<Utc>>,
-    /// The organization in which the user's membership was found.
-    pub(super) org: Option<String>,
+    /// The rules at the provider that the user satisfies.
+    pub(super) rules: Option<String>,
     /// The user's token at the provider, to be stored.
     pub(super) token: Option<Secret>,
 }
@@ -81,17 +82,19 @@ async fn store_and_issue(
     admitted: AdmittedUser,
     request: &RequestInfo,
 ) -> Result<FinishedLogin, CompletionError> {
-    let AdmittedUser { sign_in, gate_checked_at, org, token } = admitted;
+    let AdmittedUser { sign_in, gate_checked_at, rules, token } = admitted;
     let now = server.clock().now();
     let user = sign_in.user.clone();
     let login = sign_in.login.clone();
-    let event =
-        purpose.event(audit::Kind::SignedIn, request).user(&user).detail(format!("as {login}"));
+    let mut event = purpose.event(audit::Kind::SignedIn, request).user(&user);
+    if let Some(detail) = as_login(&login) {
+        event = event.detail(detail);
+    }
 
     let transaction = db::begin(server.db()).await?;
     users::upsert(&transaction, now, sign_in).await?;
     let signed_in_at = access::issue_at(&transaction, now, &user).await?;
-    users::set_policy_org(&transaction, &user, org.as_deref()).await?;
+    users::set_policy_rules(&transaction, &user, rules.as_deref()).await?;
     if let Some(checked_at) = gate_checked_at {
         users_table::Entity::update_many()
             .col_expr(users_table::Column::GateCheckedAt, Expr::value(checked_at))
@@ -116,6 +119,7 @@ async fn store_and_issue(
                     user,
                     auth_time: now,
                     gate_checked_at,
+                    dpop_key: authorization.dpop_key.clone(),
                     request: request.clone(),
                 },
             )

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::provider::{
-    CallbackResult, Deadline, Destination, Identity, IdentityProvider, InvalidCallback,
-    ProviderError, Texts,
+    Attributes, CallbackResult, CodeExchange, Deadline, Destination, Identity, IdentityProvider,
+    InvalidCallback, ProviderError, Texts,
 };
 use super::settings::ProviderSettings;
 use crate::pkce::Verifier;
@@ -50,7 +50,8 @@ impl IdentityProvider for Development {
             ),
             button: "Sign in".to_owned(),
             banner:
-                "enter any name, without a password; set GITHUB_CLIENT_ID to sign in with GitHub"
+                "enter any name, without a password; docs/sign-in.md says how to sign in with an \
+                 identity provider"
                     .to_owned(),
         }
     }
@@ -59,8 +60,13 @@ impl IdentityProvider for Development {
         "everyone on this machine (development sign-in)".to_owned()
     }
 
-    fn start(&self, _state: &str, _verifier: &Verifier) -> Destination {
-        Destination::NamePage
+    async fn start(
+        &self,
+        _state: &str,
+        _verifier: &Verifier,
+        _deadline: Deadline,
+    ) -> Result<Destination, ProviderError> {
+        Ok(Destination::NamePage)
     }
 
     fn read_callback(
@@ -72,13 +78,16 @@ impl IdentityProvider for Development {
         parse_name(name).map(CallbackResult::Code).ok_or(InvalidCallback::Name)
     }
 
-    async fn finish(
-        &self,
-        name: &str,
-        _verifier: &str,
-        _deadline: Deadline,
-    ) -> Result<Identity, ProviderError> {
-        Ok(Identity { subject: name.to_owned(), login: name.to_owned(), name: None, token: None })
+    async fn finish(&self, exchange: CodeExchange<'_>) -> Result<Identity, ProviderError> {
+        let name = exchange.code.to_owned();
+        Ok(Identity {
+            subject: name.clone(),
+            listed_as: Some(name.clone()),
+            login: name,
+            name: None,
+            attributes: Attributes::default(),
+            token: None,
+        })
     }
 
     async fn check(&self) -> anyhow::Result<String> {

@@ -7,10 +7,13 @@
 use std::{fmt, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use mcp::UserId;
 use platform::secret::Secret;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+pub use super::attributes::Attributes;
 use super::{outcome::SignInOutcome, policy::AccessPolicy};
 use crate::pkce::Verifier;
 
@@ -25,21 +28,22 @@ pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 #[async_trait]
 pub trait IdentityProvider: fmt::Debug + Send + Sync {
     /// Returns the first part of the identities of this provider's users, `<id>:<subject>`. It has
-    /// lower-case letters only, differs from those of all other providers, and never changes.
-    fn id(&self) -> &'static str;
+    /// lower-case letters and digits only, differs from those of all other providers, and never
+    /// changes.
+    fn id(&self) -> &str;
 
     /// Returns the name of the provider on pages and in messages.
-    fn label(&self) -> &'static str;
+    fn label(&self) -> &str;
 
     /// Returns the path to which the provider redirects: `/oauth/<id>/callback`. `None`: it does
     /// not redirect, and users enter their name on a page of this server
     /// ([`Destination::NamePage`]).
-    fn callback_path(&self) -> Option<&'static str>;
+    fn callback_path(&self) -> Option<&str>;
 
     /// Returns the kind of the records of pending logins, part of their keys. It differs from those
     /// of all other records, so that a login can be finished only by the provider that it was
     /// started at.
-    fn record_kind(&self) -> &'static str {
+    fn record_kind(&self) -> &str {
         self.id()
     }
 
@@ -65,10 +69,22 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         &EVERYONE
     }
 
-    /// Starts a login: returns where the browser is sent. The provider has to return `state`
-    /// unchanged. `verifier` is the PKCE verifier of the login, which is also passed to
-    /// [`finish`](Self::finish).
-    fn start(&self, state: &str, verifier: &Verifier) -> Destination;
+    /// Prepares for logins when an instance starts: loads and checks what the provider says about
+    /// itself. A login does the same if this has failed. [`Cause::Unavailable`]: a later attempt
+    /// may succeed; any other cause is a mistake in the configuration.
+    async fn prepare(&self, _deadline: Deadline) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// Starts a login: returns where the browser is sent. Changes nothing at the provider, so that
+    /// the login may be abandoned. The provider has to return `state` unchanged. `verifier` is the
+    /// PKCE verifier of the login, which is also passed to [`finish`](Self::finish).
+    async fn start(
+        &self,
+        state: &str,
+        verifier: &Verifier,
+        deadline: Deadline,
+    ) -> Result<Destination, ProviderError>;
 
     /// Reads the parameters of a callback, without IO. They are not trusted: anyone can send them.
     fn read_callback(
@@ -76,13 +92,31 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         parameters: &[(String, String)],
     ) -> Result<CallbackResult, InvalidCallback>;
 
+    /// Returns whether every callback must have the parameter `iss` ([`ISSUER_PARAMETER`]). If a
+    /// callback has it, [`read_callback`](Self::read_callback) checks its value.
+    async fn requires_issuer(&self, _deadline: Deadline) -> Result<bool, ProviderError> {
+        Ok(false)
+    }
+
     /// Finishes a login with the code of a callback: returns the identity of the user.
-    async fn finish(
+    async fn finish(&self, exchange: CodeExchange<'_>) -> Result<Identity, ProviderError>;
+
+    /// Returns the issuer whose identity assertions (ID-JAG) are accepted. `None`: this provider issues
+    /// none, or they are not accepted.
+    fn assertion_issuer(&self) -> Option<&str> {
+        None
+    }
+
+    /// Verifies the signature of an identity assertion (ID-JAG) of this provider. What its claims say
+    /// about this server, the client and the time is up to the caller. Called only if
+    /// [`assertion_issuer`](Self::assertion_issuer) is the issuer that the assertion names.
+    async fn verify_assertion(
         &self,
-        code: &str,
-        verifier: &str,
-        deadline: Deadline,
-    ) -> Result<Identity, ProviderError>;
+        _assertion: &str,
+        _deadline: Deadline,
+    ) -> Result<VerifiedAssertion, AssertionError> {
+        Err(AssertionError::Invalid("its issuer is not trusted"))
+    }
 
     /// Queries the membership of a user in a group, with the user's own token. Called only if the
     /// access policy requires membership.
@@ -93,6 +127,20 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         _deadline: Deadline,
     ) -> Result<Membership, ProviderError> {
         let message = format!("{} does not support queries of memberships", self.label());
+        Err(ProviderError { message, cause: Cause::Unusable })
+    }
+
+    /// Gets the current attributes of a user with the token that was stored at the sign-in. Called
+    /// only if the access policy has rules about attributes. `subject` is the user, and `now` the
+    /// current time.
+    async fn renew(
+        &self,
+        _token: &Secret,
+        _subject: &str,
+        _now: DateTime<Utc>,
+        _deadline: Deadline,
+    ) -> Result<Renewal, ProviderError> {
+        let message = format!("{} does not support queries of attributes", self.label());
         Err(ProviderError { message, cause: Cause::Unusable })
     }
 
@@ -115,6 +163,28 @@ pub enum Destination {
     External(String),
     /// This server's own page, which asks for a name.
     NamePage,
+}
+
+/// The parameter of a callback that names the provider (RFC 9207).
+pub const ISSUER_PARAMETER: &str = "iss";
+
+/// The exchange of a code for the identity of a user.
+#[derive(Clone, Copy)]
+pub struct CodeExchange<'a> {
+    /// The code of the callback.
+    pub code: &'a str,
+    /// The PKCE verifier of the login.
+    pub verifier: &'a str,
+    /// The current time.
+    pub now: DateTime<Utc>,
+    /// The deadline for all requests to the provider.
+    pub deadline: Deadline,
+}
+
+impl fmt::Debug for CodeExchange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeExchange").field("now", &self.now).finish_non_exhaustive()
+    }
 }
 
 /// The content of a callback.
@@ -142,13 +212,55 @@ pub enum InvalidCallback {
 pub struct Identity {
     /// The identifier of the user at the provider, which never changes and is never reassigned.
     pub subject: String,
-    /// The current login name, which may change and be reassigned.
+    /// The current login name, which may change and be reassigned. Only displayed.
     pub login: String,
+    /// The name by which the list of allowed users may contain the user: at this moment, only this
+    /// user has it at the provider. `None`: only by subject.
+    pub listed_as: Option<String>,
     /// The current display name.
     pub name: Option<String>,
-    /// The user's token at the provider. It is stored if the access policy requires membership, and
-    /// otherwise revoked at once.
+    /// The attributes that the access policy may require.
+    pub attributes: Attributes,
+    /// The user's token at the provider. It is stored if the access policy is checked again with
+    /// it, and otherwise revoked at once.
     pub token: Option<Secret>,
+}
+
+/// An identity assertion whose signature is valid.
+#[derive(Clone, Debug)]
+pub struct VerifiedAssertion {
+    /// All claims.
+    pub claims: Map<String, Value>,
+    /// The user, as far as the claims describe the user.
+    pub identity: Identity,
+    /// The claims that the access policy needs to decide about the user, and that are missing.
+    pub missing: Vec<String>,
+}
+
+/// Why an identity assertion could not be verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AssertionError {
+    /// It is not valid; contains the reason, as the rest of a sentence about the assertion.
+    Invalid(&'static str),
+    /// The provider did not give a usable response, such as its keys.
+    Provider(ProviderError),
+}
+
+/// The result of [`IdentityProvider::renew`].
+#[derive(Clone, Debug)]
+pub enum Renewal {
+    /// The user may still sign in at the provider.
+    Active {
+        /// The current attributes. An error: the provider renewed the token, but did not describe the
+        /// user.
+        attributes: Result<Attributes, ProviderError>,
+        /// The token that replaces the stored one, which is no longer valid. `None`: it stays. To be
+        /// stored even if the attributes are an error.
+        token: Option<Secret>,
+    },
+    /// The stored token is no longer valid: the user's session at the provider has ended, or the
+    /// account was disabled.
+    Ended,
 }
 
 impl Identity {
@@ -245,6 +357,12 @@ impl Deadline {
     /// Starts a deadline of [`LOGIN_TIMEOUT`] from now.
     pub fn start() -> Self {
         Self(Instant::now() + LOGIN_TIMEOUT)
+    }
+
+    /// Returns the earlier of this deadline and that of `limit` from now.
+    #[must_use]
+    pub fn at_most(self, limit: Duration) -> Self {
+        Self(self.0.min(Instant::now() + limit))
     }
 
     /// Returns the remaining time.

@@ -2,7 +2,7 @@
 
 use platform::{proxies::Proxies, public_url::PublicUrl};
 
-use super::{github::GitHubSettings, policy::AccessPolicy};
+use super::{github::GitHubSettings, oidc::OidcSettings, policy::AccessPolicy};
 
 /// Settings of the identity providers.
 #[derive(Clone, Debug)]
@@ -20,4 +20,6 @@ pub struct ProviderSettings {
     pub github: Option<GitHubSettings>,
     /// Which GitHub users may sign in.
     pub policy: AccessPolicy,
+    /// The OpenID Connect providers, in the order in which pages show them.
+    pub oidc: Vec<OidcSettings>,
 }

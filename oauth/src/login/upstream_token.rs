@@ -1,5 +1,5 @@
-//! Stored tokens of users at identity providers, with which membership of the organization is
-//! rechecked: encrypted, one per user, and only while an organization is configured.
+//! Stored tokens of users at identity providers, with which the access policy is rechecked:
+//! encrypted, one per user, and only while a rule is configured that the provider has to answer.
 
 use entity::upstream_tokens::{ActiveModel, Column, Entity};
 use mcp::UserId;
@@ -42,11 +42,21 @@ pub(crate) async fn keep(
 /// The stored token of a user.
 pub(crate) enum StoredToken {
     /// The decrypted token.
-    Token(Secret),
-    /// No token is stored, or it is damaged.
+    Token(UpstreamToken),
+    /// No token is stored.
     Missing,
+    /// The stored value is damaged.
+    Damaged,
     /// The token is encrypted with a key that is not configured here.
     Unreadable,
+}
+
+/// A decrypted token.
+pub(crate) struct UpstreamToken {
+    /// The token.
+    pub(crate) secret: Secret,
+    /// The stored value, for [`replace`].
+    pub(crate) sealed: Vec<u8>,
 }
 
 /// Returns the stored token of a user, decrypted.
@@ -57,11 +67,15 @@ pub(crate) async fn get(server: &Server, user: &UserId) -> Result<StoredToken, F
     };
     let keys = &server.settings().data_keys;
     match keys.open(&purpose(user), &row.sealed) {
-        Ok(token) => {
-            if !keys.is_current(&row.sealed) {
-                reseal(server, user, row.sealed, &token).await?;
-            }
-            Ok(StoredToken::Token(token))
+        Ok(secret) => {
+            // Encrypted again with the first key, so that the key that it was encrypted with can be
+            // removed.
+            let sealed = if keys.is_current(&row.sealed) {
+                row.sealed
+            } else {
+                replace(server, user, row.sealed, &secret).await?
+            };
+            Ok(StoredToken::Token(UpstreamToken { secret, sealed }))
         }
         Err(error) => {
             tracing::error!(
@@ -70,30 +84,30 @@ pub(crate) async fn get(server: &Server, user: &UserId) -> Result<StoredToken, F
             );
             Ok(match error {
                 CannotOpen::UnknownKey => StoredToken::Unreadable,
-                CannotOpen::Damaged => StoredToken::Missing,
+                CannotOpen::Damaged => StoredToken::Damaged,
             })
         }
     }
 }
 
-/// Encrypts a token with the first key, so that the key that it was encrypted with can be removed.
-/// Does nothing if the stored token was replaced concurrently.
-async fn reseal(
+/// Stores a token in place of the stored value `stale`, encrypted with the first key, and returns the
+/// new value. Does not change a token that was replaced concurrently, as by a sign-in.
+pub(crate) async fn replace(
     server: &Server,
     user: &UserId,
     stale: Vec<u8>,
     token: &Secret,
-) -> Result<(), Failure> {
+) -> Result<Vec<u8>, Failure> {
     let Some(sealed) = server.settings().data_keys.seal(&purpose(user), token.expose()) else {
-        return Ok(());
+        return Ok(stale);
     };
     Entity::update_many()
-        .col_expr(Column::Sealed, Expr::value(sealed))
+        .col_expr(Column::Sealed, Expr::value(sealed.clone()))
         .filter(Column::UserSub.eq(user.as_str()))
         .filter(Column::Sealed.eq(stale))
         .exec(server.db())
         .await?;
-    Ok(())
+    Ok(sealed)
 }
 
 /// Returns the associated data of the encryption, which binds the token to one user.

@@ -72,14 +72,15 @@ pub(crate) async fn block(
     Ok(blocked > 0)
 }
 
-/// Stores the organization in which the user's membership was found.
-pub(crate) async fn set_policy_org(
+/// Stores the rules at the provider that the user satisfies
+/// ([`AccessPolicy::remote_rules`](super::policy::AccessPolicy::remote_rules)).
+pub(crate) async fn set_policy_rules(
     db: &impl ConnectionTrait,
     user: &UserId,
-    org: Option<&str>,
+    rules: Option<&str>,
 ) -> Result<(), Failure> {
     Entity::update_by_sub(user.as_str())
-        .col_expr(Column::GateOrg, Expr::value(org.map(str::to_owned)))
+        .col_expr(Column::GateOrg, Expr::value(rules.map(str::to_owned)))
         .exec(db)
         .await?;
     Ok(())
@@ -115,6 +116,17 @@ pub(crate) async fn is_active(db: &impl ConnectionTrait, user: &str) -> Result<b
 /// new grant.
 pub(crate) async fn lock_active(transaction: &Transaction, user: &str) -> Result<bool, Failure> {
     let user = Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
+    Ok(user.is_some_and(|user| !is_blocked(&user)))
+}
+
+/// Returns whether a user exists and is not blocked, and locks the user's row until the transaction
+/// ends, also against other calls of this function: what concurrent transactions check and create for
+/// the user, they do one after the other.
+pub(crate) async fn lock_active_exclusively(
+    transaction: &Transaction,
+    user: &str,
+) -> Result<bool, Failure> {
+    let user = Entity::find_by_id(user).lock(LockType::NoKeyUpdate).one(transaction).await?;
     Ok(user.is_some_and(|user| !is_blocked(&user)))
 }
 

@@ -221,6 +221,8 @@ impl RedirectUri {
             _ if authority.is_none_or(str::is_empty) && path.len() < 2 => {
                 return Err(RedirectUriError::NotAbsolute);
             }
+            // A browser could not open it.
+            _ if Url::parse(text).is_err() => return Err(RedirectUriError::Host),
             _ => {}
         }
         if has_response_parameter(query.unwrap_or_default()) {

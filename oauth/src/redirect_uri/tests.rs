@@ -57,6 +57,8 @@ fn unsafe_uris_are_refused() {
         ("https:example.com", E::NotAbsolute),
         ("https:/example.com/cb", E::NotAbsolute),
         ("https:///cb", E::Host),
+        ("cursor://host:th/cb", E::Host),
+        ("cursor://ho[st/cb", E::Host),
         ("https://", E::Host),
         ("https://example.com/#", E::Fragment),
         ("https://example.com/#frag", E::Fragment),

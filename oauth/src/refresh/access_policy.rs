@@ -37,7 +37,7 @@ pub(super) async fn check(
     request: &RequestInfo,
 ) -> Result<(), RefreshError> {
     let now = server.clock().now();
-    let (checked_at, member_of) = match users::get(server.db(), user).await? {
+    let (checked_at, satisfied) = match users::get(server.db(), user).await? {
         Some(known) if !users::is_blocked(&known) => (known.gate_checked_at, known.gate_org),
         Some(_) => return deny(server, user, DenialReason::Blocked, request).await,
         None => return deny(server, user, DenialReason::SignInAgain, request).await,
@@ -47,15 +47,14 @@ pub(super) async fn check(
         policy::count_refusal(user, DenialReason::NotListed);
         return deny(server, user, DenialReason::NotListed, request).await;
     }
-    // A result for another organization does not count; rows of older versions have no
-    // organization.
-    let org = policy::org_of(server, user);
-    let same_org = member_of.as_deref() == org;
-    let is_recent = same_org && checked_at.is_some_and(|at| now - at < POLICY_RECHECK_AFTER);
+    // A result for other rules does not count; rows of older versions have none.
+    let rules = policy::remote_rules_of(server, user);
+    let same_rules = satisfied.as_deref() == rules.as_deref();
+    let is_recent = same_rules && checked_at.is_some_and(|at| now - at < POLICY_RECHECK_AFTER);
     if is_recent || policy::is_open_to(server, user) {
         return Ok(());
     }
-    let is_valid = (same_org || member_of.is_none())
+    let is_valid = (same_rules || satisfied.is_none())
         && checked_at.is_some_and(|at| now - at <= POLICY_RESULT_VALID_FOR);
     // Without any earlier result, every request rechecks; with an outdated one, only one request
     // does.
@@ -66,7 +65,7 @@ pub(super) async fn check(
     match policy::recheck(server, user).await {
         PolicyDecision::Admitted => {
             grant::set_policy_checked_at(server.db(), user.as_str(), now).await?;
-            users::set_policy_org(server.db(), user, org).await?;
+            users::set_policy_rules(server.db(), user, rules.as_deref()).await?;
             Ok(())
         }
         PolicyDecision::Denied(why) => deny(server, user, why, request).await,

@@ -12,6 +12,9 @@ pub enum RefreshError {
     /// The token is invalid, or invalid for this client; contains the reason, for the log.
     #[error("the refresh token cannot be exchanged: {0}")]
     InvalidGrant(&'static str),
+    /// The tokens of the grant are bound to a key, and the request has no proof.
+    #[error("the refresh token is bound to a key, and the request has no DPoP proof")]
+    ProofMissing,
     /// The `scope` parameter is malformed.
     #[error("{0}")]
     InvalidScope(#[from] MalformedScope),

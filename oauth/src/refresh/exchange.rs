@@ -21,6 +21,7 @@ use crate::{
     access_token::Minter,
     audit::{self, Event, RequestInfo},
     client::{self, Client},
+    dpop::{self, BindError, Thumbprint},
     grant::{self, Reason, TokenSet},
     limits::{self, Verdict},
     login::users,
@@ -45,6 +46,8 @@ pub struct Rotation<'a> {
     pub scope: Option<&'a str>,
     /// The `resource` parameters (RFC 8707). An empty list means this server's MCP endpoint.
     pub resource: &'a [&'a str],
+    /// The key that the client has proven to have ([`crate::dpop`]). `None`: the request has no proof.
+    pub dpop_key: Option<Thumbprint>,
     /// The HTTP request, for logs and the audit log.
     pub request: RequestInfo,
 }
@@ -62,7 +65,8 @@ pub async fn rotate(
         Some(scope) => server.settings().scopes.parse(scope)?,
         None => Scopes::default(),
     };
-    let exchange = Exchange { server, client, presented, requested, request: rotation.request };
+    let Rotation { dpop_key, request, .. } = rotation;
+    let exchange = Exchange { server, client, presented, requested, dpop_key, request };
 
     let grant = exchange.grant().await?;
     // Limited per grant, not per network: other clients in the same network do not count.
@@ -84,6 +88,7 @@ struct Exchange<'a> {
     presented: PlainToken,
     /// Empty: everything that was granted.
     requested: Scopes,
+    dpop_key: Option<Thumbprint>,
     request: RequestInfo,
 }
 
@@ -129,6 +134,15 @@ impl Exchange<'_> {
         }
     }
 
+    /// Returns the key that the tokens of the grant are bound to after this exchange.
+    fn key_after(&self, grant: &oauth_grants::Model) -> Result<Option<Thumbprint>, RefreshError> {
+        let bound_to = grant::dpop_key(grant)?;
+        dpop::bind(self.client, bound_to, self.dpop_key.as_ref()).map_err(|error| match error {
+            BindError::ProofMissing => RefreshError::ProofMissing,
+            BindError::OtherKey => RefreshError::InvalidGrant("it is bound to another key"),
+        })
+    }
+
     /// Returns the granted scopes that this version still knows.
     fn granted(&self, grant: &oauth_grants::Model) -> Scopes {
         self.server.settings().scopes.known(&grant.scope)
@@ -151,7 +165,15 @@ impl Exchange<'_> {
             Some(at) if now - at > GRACE => was_used_after(&transaction, &token).await?,
             _ => false,
         };
-        let (kind, refresh_token) = match decide(&token, &grant, successor_used, now) {
+        let case = decide(&token, &grant, successor_used, now);
+        let dpop_key = match self.key_after(&grant) {
+            Ok(dpop_key) => dpop_key,
+            Err(_) if case == Case::Replay || is_older_than_key(&token, &grant) => {
+                return self.replay(transaction, &grant, now).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let (kind, refresh_token) = match case {
             Case::Rotate => {
                 let successor = self.succeed(&transaction, &grant, &token, now).await?;
                 delete_old_seals(&transaction, &token, now).await?;
@@ -176,8 +198,10 @@ impl Exchange<'_> {
         };
         let scope =
             if self.requested.is_empty() { self.granted(&grant) } else { self.requested.clone() };
-        let access_token = grant::mint(minter, &grant, &scope)?;
-        let event = self.event(kind, &grant).detail(scope.to_string());
+        self.store_key(&transaction, &grant, dpop_key.as_ref()).await?;
+        let access_token = grant::mint(minter, &grant, &scope, dpop_key.as_ref())?;
+        let detail = audit::issued(&scope, dpop_key.as_ref());
+        let event = self.event(kind, &grant).detail(detail);
         audit::write(&transaction, now, &event).await?;
         transaction.commit().await.map_err(Failure::from)?;
         event.log();
@@ -186,7 +210,29 @@ impl Exchange<'_> {
             expires_in: self.server.tokens().ttl(),
             refresh_token: Some(refresh_token),
             scope,
+            dpop_key,
         })
+    }
+
+    /// Stores the key that the tokens of the grant are bound to, if it has changed.
+    async fn store_key(
+        &self,
+        transaction: &Transaction,
+        grant: &oauth_grants::Model,
+        key: Option<&Thumbprint>,
+    ) -> Result<(), Failure> {
+        let key = key.map(Thumbprint::as_str);
+        if grant.dpop_jkt.as_deref() == key {
+            return Ok(());
+        }
+        let since = grant.dpop_since.unwrap_or(grant.generation + 1);
+        oauth_grants::Entity::update_many()
+            .col_expr(oauth_grants::Column::DpopJkt, Expr::value(key))
+            .col_expr(oauth_grants::Column::DpopSince, Expr::value(since))
+            .filter(oauth_grants::COLUMN.id.eq(grant.id))
+            .exec(transaction)
+            .await?;
+        Ok(())
     }
 
     /// Creates the successor of the token, which becomes the newest token of its grant.
@@ -271,4 +317,10 @@ impl Exchange<'_> {
             .client(&grant.client_id)
             .grant(grant.id)
     }
+}
+
+/// Returns whether a token was issued before its grant was bound to a key. If it is presented without
+/// the key after that, one of two parties has copied it.
+fn is_older_than_key(token: &Model, grant: &oauth_grants::Model) -> bool {
+    grant.dpop_since.is_some_and(|since| token.generation < since)
 }

@@ -22,6 +22,12 @@
 //! wrong moment), and an attacker gains nothing by it: afterwards one of the two tokens is dead, so
 //! the next exchange by the other party still ends the grant.
 //!
+//! **A grant that is bound to a key** ([`crate::dpop`]) additionally needs a proof of this key in the
+//! cases A to C; without one, the request is refused and changes nothing. There is one exception: if the
+//! token was issued before the grant was bound, two parties have it, and this grant is revoked as in
+//! case D. Otherwise an attacker could bind a copied bearer token to another key, and the refusal of the
+//! real client would be the only trace of it.
+//!
 //! The access policy is rechecked before the exchange, outside of any lock.
 
 mod access_policy;

@@ -43,6 +43,9 @@ fn grant(generation: i32, recovered_at: Option<DateTime<Utc>>) -> oauth_grants::
         recovered_at,
         revoked_at: None,
         revoked_reason: None,
+        grant_type: None,
+        dpop_jkt: None,
+        dpop_since: None,
     }
 }
 

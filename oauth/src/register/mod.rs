@@ -53,6 +53,9 @@ pub struct Registered {
     pub token_endpoint_auth_method: Method,
     /// The scopes that the client may request: the known ones that it registered, or all.
     pub scope: Scopes,
+    /// Whether the client gets only tokens that are bound to a key. `None`: DPoP is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpop_bound_access_tokens: Option<bool>,
 }
 
 /// A secret in a response. It serializes as itself; its `Debug` output does not contain it.
@@ -165,6 +168,7 @@ pub async fn register(
         response_types: ["code"],
         token_endpoint_auth_method: metadata.method,
         scope: metadata.scope.unwrap_or_else(|| scopes.defaults()),
+        dpop_bound_access_tokens: server.dpop().mode().is_on().then_some(metadata.dpop_bound),
     })
 }
 
@@ -194,6 +198,7 @@ fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
             })?,
         },
         may_refresh: may_refresh(&object)?,
+        dpop_bound: dpop_bound(&object)?,
         client_name: DisplayName::sanitize(text(&object, "client_name")?.unwrap_or_default()),
         // A `scope` without any known scope is treated as absent: the client may have been written
         // for several servers, and requests what it needs in the authorization request.
@@ -248,6 +253,15 @@ fn may_refresh(object: &Map<String, Value>) -> Result<bool, RegisterError> {
         return Err(metadata("grant_types must contain authorization_code"));
     }
     Ok(types.contains(&"refresh_token"))
+}
+
+/// Returns whether the client gets only tokens that are bound to a key (RFC 9449, section 5.2).
+fn dpop_bound(object: &Map<String, Value>) -> Result<bool, RegisterError> {
+    match strict_json::optional(object, "dpop_bound_access_tokens") {
+        None => Ok(false),
+        Some(Value::Bool(bound)) => Ok(*bound),
+        Some(_) => Err(metadata("dpop_bound_access_tokens must be true or false")),
+    }
 }
 
 fn text<'a>(

@@ -4,12 +4,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
 use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     limits::{CLOSE_TIMEOUT, CONNECT_TIMEOUT, statement_limit},
@@ -19,7 +20,10 @@ use super::{
     pool::{Lease, Pool, PoolStatus, close_session, no_response},
     target::Target,
 };
-use crate::secret::Secret;
+use crate::{
+    clock::{Clock as _, SystemClock},
+    secret::Secret,
+};
 
 /// Where the data is, and how many connections to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,21 +148,52 @@ impl Database {
             .map_err(Unprepared::error)
     }
 
+    /// Returns the difference between the clock of this machine and that of the database, up to the
+    /// duration of a round trip. Zero on SQLite, which has no clock of its own.
+    pub async fn clock_skew(&self) -> Result<Duration, DbErr> {
+        if self.get_database_backend() != DbBackend::Postgres {
+            return Ok(Duration::ZERO);
+        }
+        let (asked_at, began) = (SystemClock.now(), Instant::now());
+        let statement =
+            Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp() AS now");
+        let Some(row) = self.query_one_raw(statement).await? else { return Ok(Duration::ZERO) };
+        let time: DateTime<Utc> = row.try_get("", "now")?;
+        // The database read its clock at some time between the request and the response.
+        let middle = asked_at + began.elapsed() / 2;
+        Ok((time - middle).abs().to_std().unwrap_or(Duration::MAX))
+    }
+
     /// Executes a trivial statement to check that the server responds.
     pub async fn ping(&self) -> Result<(), DbErr> {
         let statement = Statement::from_string(self.get_database_backend(), "SELECT 1");
         self.query_one_raw(statement).await.map(drop)
     }
 
+    /// Executes a statement outside a transaction that may write, but not more when it is executed
+    /// twice. If a connection of the pool turns out to be closed, repeats it on another one, like a
+    /// statement that only reads.
+    pub async fn execute_idempotent(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.run_repeatable(Execute(statement), true).await
+    }
+
     async fn run<O: Operation>(&self, statement: O) -> Result<O::Output, DbErr> {
+        let is_repeatable = is_read(statement.sql());
+        self.run_repeatable(statement, is_repeatable).await
+    }
+
+    async fn run_repeatable<O: Operation>(
+        &self,
+        statement: O,
+        is_repeatable: bool,
+    ) -> Result<O::Output, DbErr> {
         let mut lease = self.lease().await?;
         let backend = self.get_database_backend();
         let limit = statement_limit(backend);
         let result = measured(backend, &statement, lease.run(&statement, limit)).await;
         match result {
             Err(error)
-                if lease.was_read_only(&error)
-                    || lease.was_outdated(&error) && is_read(statement.sql()) =>
+                if lease.was_read_only(&error) || lease.was_outdated(&error) && is_repeatable =>
             {
                 let mut lease = self.pool.lease_instead(lease).await?;
                 measured(backend, &statement, lease.run(&statement, limit)).await

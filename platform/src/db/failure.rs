@@ -93,9 +93,9 @@ fn is_transient(code: &str) -> bool {
     /// SQLSTATE classes of Postgres: connection exceptions, insufficient resources, operator
     /// intervention.
     const POSTGRES_CLASSES: [&str; 3] = ["08", "53", "57P"];
-    /// Result codes of SQLite: busy and locked, with their extended codes, and a file that cannot
-    /// be opened.
-    const SQLITE: [&str; 7] = ["5", "6", "14", "261", "262", "517", "773"];
+    /// Result codes of SQLite: busy and locked, with their extended codes, a full disk, and a file
+    /// that cannot be opened.
+    const SQLITE: [&str; 8] = ["5", "6", "13", "14", "261", "262", "517", "773"];
 
     POSTGRES.contains(&code)
         || SQLITE.contains(&code)
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn transient_errors_are_distinguished_from_others() {
-        for transient in ["57014", "57P03", "53300", "08006", "25P03", "5", "517"] {
+        for transient in ["57014", "57P03", "53100", "53300", "08006", "25P03", "5", "13", "517"] {
             assert!(is_transient(transient), "{transient}");
         }
         for wrong in ["42P01", "23505", "22021", "1", "11", "19", "2067", "531"] {

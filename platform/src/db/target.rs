@@ -22,6 +22,10 @@ const BUSY_TIMEOUT: Duration = STATEMENT_TIMEOUT;
 /// transaction.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Postgres must not compile statements: at 10 million rows it estimates that a search costs enough
+/// for it, and the compilation takes 20 ms for a statement that takes one.
+const NO_COMPILATION: (&str, &str) = ("jit", "off");
+
 /// TCP settings of Postgres: seconds until it sends a keepalive to a silent client, seconds between
 /// keepalives, how many may stay unanswered, and milliseconds that sent data may stay
 /// unacknowledged. With the defaults it keeps the connection of a client that vanished for two
@@ -99,6 +103,7 @@ fn postgres(options: PgConnectOptions, program: &str) -> PgConnectOptions {
         .host(&host)
         .application_name(program)
         .options(timeouts)
+        .options([NO_COMPILATION])
         .options(TCP_KEEPALIVES)
         .disable_statement_logging()
 }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::client_network;
@@ -18,7 +21,8 @@ use crate::client_network;
 pub struct ConnectionLimits {
     /// Open connections. At this number, each new connection evicts the longest-idle connection of
     /// the network that has the most idle ones, or, if none is idle, a lingering one. If there is
-    /// none either, further clients wait in the kernel's accept queue.
+    /// none either, further clients wait in the kernel's accept queue. A connection that has been idle
+    /// or lingering for less than a second is evicted only by connections from other networks.
     pub open: usize,
     /// Connections in a lingering close. Beyond this number, the oldest one of the network that has
     /// the most of them is closed.
@@ -27,6 +31,10 @@ pub struct ConnectionLimits {
     /// only: the platform and the operator get a response even if clients have used up the rest.
     pub for_probes: usize,
 }
+
+/// How long an idle or lingering connection is not evicted by others of its network. The clients of a
+/// burst would otherwise evict each other before a request is read, or a response sent.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Minimum time between two warnings that connections were evicted.
 const WARN_EVERY: Duration = Duration::from_mins(1);
@@ -60,10 +68,17 @@ enum Phase {
     /// Has a request whose response is not complete.
     Busy,
     /// Waits for a request head, or for the client to accept the end of a response; last made
-    /// progress at this time.
+    /// progress [`GRACE`] before this time.
     Idle(Instant),
-    /// In a lingering close since this time.
+    /// In a lingering close since [`GRACE`] before this time.
     Lingering(Instant),
+}
+
+impl Phase {
+    /// Idle, with progress now.
+    fn idle() -> Self {
+        Self::Idle(Instant::now() + GRACE)
+    }
 }
 
 impl Connections {
@@ -79,7 +94,8 @@ impl Connections {
             if let Some(slot) = self.try_admit(&network) {
                 return slot;
             }
-            self.room.notified().await;
+            // A young connection can be evicted once that time has passed.
+            let _elapsed = timeout(GRACE, self.room.notified()).await;
         }
     }
 
@@ -87,12 +103,12 @@ impl Connections {
     /// is idle, the oldest lingering one of the network that has the most of them. Returns `false`
     /// if there is neither.
     pub(super) fn evict_idlest(&self) -> bool {
-        self.state().evict_idlest()
+        self.state().evict_idlest(None)
     }
 
     fn try_admit(self: &Arc<Self>, network: &Arc<str>) -> Option<Slot> {
         let mut state = self.state();
-        let is_full = state.open.len() >= self.limits.open && !state.evict_idlest();
+        let is_full = state.open.len() >= self.limits.open && !state.evict_idlest(Some(network));
         if is_full && state.open.len() >= self.limits.open + self.limits.for_probes {
             return None;
         }
@@ -102,7 +118,7 @@ impl Connections {
         let phase = Phase::Busy;
         let entry = Entry { network: network.clone(), phase, evicted: evicted.clone() };
         state.open.insert(id, entry);
-        state.set(id, |_| Phase::Idle(Instant::now()));
+        state.set(id, |_| Phase::idle());
         drop(state);
         let activity = Activity { connections: self.clone(), id };
         Some(Slot { activity, evicted, for_probes: is_full })
@@ -152,9 +168,11 @@ impl Table {
         }
     }
 
-    fn evict_idlest(&mut self) -> bool {
-        let Some(id) = self.idle.first_of_largest() else {
-            return self.evict_lingering();
+    /// `newcomer`: the network of the connection that needs room.
+    fn evict_idlest(&mut self, newcomer: Option<&Arc<str>>) -> bool {
+        let Some(id) = self.idle.first_of_largest(newcomer) else {
+            let lingering = self.lingering.first_of_largest(newcomer);
+            return lingering.and_then(|id| self.evict(id)).is_some();
         };
         let idle = self.idle.count;
         if let Some(entry) = self.evict(id)
@@ -174,7 +192,7 @@ impl Table {
     }
 
     fn evict_lingering(&mut self) -> bool {
-        self.lingering.first_of_largest().and_then(|id| self.evict(id)).is_some()
+        self.lingering.first_of_largest(None).and_then(|id| self.evict(id)).is_some()
     }
 
     fn evict(&mut self, id: u64) -> Option<Entry> {
@@ -210,13 +228,15 @@ impl Ranking {
         }
     }
 
-    /// Returns the oldest connection of the network that has the most.
-    fn first_of_largest(&self) -> Option<u64> {
-        let largest = self
-            .networks
-            .values()
-            .max_by_key(|connections| (connections.len(), Reverse(connections.first())))?;
-        largest.first().map(|(_, id)| *id)
+    /// Returns the oldest connection of the network that has the most. `None` also if that is the network
+    /// of `newcomer`, and the connection is too young to make room for it.
+    fn first_of_largest(&self, newcomer: Option<&Arc<str>>) -> Option<u64> {
+        let (network, connections) = self.networks.iter().max_by_key(|(_, connections)| {
+            (connections.len(), Reverse(connections.first().copied()))
+        })?;
+        let (since, id) = connections.first()?;
+        let is_too_young = newcomer == Some(network) && *since > Instant::now();
+        (!is_too_young).then_some(*id)
     }
 }
 
@@ -268,14 +288,14 @@ impl Activity {
     /// Records progress: the client accepted bytes for which a write had waited.
     pub(super) fn touch(&self) {
         self.connections.set(self.id, |phase| match phase {
-            Phase::Idle(_) => Phase::Idle(Instant::now()),
+            Phase::Idle(_) => Phase::idle(),
             Phase::Busy | Phase::Lingering(_) => phase,
         });
     }
 
     /// Marks the connection as lingering.
     pub(super) fn linger(&self) {
-        self.connections.set(self.id, |_| Phase::Lingering(Instant::now()));
+        self.connections.set(self.id, |_| Phase::Lingering(Instant::now() + GRACE));
     }
 }
 
@@ -284,6 +304,6 @@ pub(super) struct InFlight(Activity);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.id, |_| Phase::Idle(Instant::now()));
+        self.0.connections.set(self.0.id, |_| Phase::idle());
     }
 }

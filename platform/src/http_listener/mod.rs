@@ -6,11 +6,13 @@
 //! while it detects the version.
 //!
 //! A response that is sent before the whole request was read closes its connection in stages
-//! (`linger.rs`). Idle connections are closed to make room for new ones (`connections.rs`).
+//! (`linger.rs`). Idle connections are closed to make room for new ones (`connections.rs`). Event
+//! streams are sent without hyper, whose buffers are large (`long_response.rs`).
 
 mod body;
 mod connections;
 mod linger;
+mod long_response;
 #[cfg(test)]
 mod tests;
 
@@ -47,8 +49,12 @@ use tokio_util::sync::CancellationToken;
 use self::{
     body::GuardedBody,
     connections::{Activity, Connections, Slot},
+    long_response::{Handover, Sent},
 };
-pub use self::{body::RequestBody, connections::ConnectionLimits, linger::LingerLimits};
+pub use self::{
+    body::RequestBody, connections::ConnectionLimits, linger::LingerLimits,
+    long_response::LongResponse,
+};
 
 /// Pause after a failed `accept`: usually file descriptors ran out, and some must be closed first.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -183,52 +189,108 @@ async fn requests<H, F, B>(
     let activity = slot.activity();
     let connection = Connection { local, remote, is_for_probes: slot.is_for_probes() };
     let unread = Arc::new(AtomicBool::new(false));
+    let long_response = Handover::new();
     let service = service_fn({
         let (activity, unread) = (activity.clone(), unread.clone());
+        let long_response = long_response.clone();
         move |request: Request<Incoming>| {
             let (handler, unread, in_flight) = (handler.clone(), unread.clone(), activity.begin());
+            let long_response = long_response.clone();
             // Boxed, so that it is freed with the request: hyper reserves space for the future of a
             // request for as long as the connection, and an event stream may be open for an hour.
             Box::pin(async move {
+                let may_be_long = long_response::is_possible(request.version());
                 let (request, remainder) = body::observe(request);
                 let mut response = handler(request, connection).await;
+                let was_read = remainder.finish().await;
                 // Rather than read the rest of the body, close the connection after the response.
-                if !remainder.finish().await {
+                if !was_read {
                     unread.store(true, Ordering::Relaxed);
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                 }
-                Ok::<_, Infallible>(
-                    response.map(|body| GuardedBody { body, _in_flight: in_flight }),
-                )
+                let is_long = response.extensions().get::<LongResponse>().is_some();
+                let response = response.map(|body| GuardedBody { body, _in_flight: in_flight });
+                if is_long && may_be_long && was_read {
+                    long_response.put(response);
+                    // Dropped when the connection is taken from hyper.
+                    return std::future::pending().await;
+                }
+                Ok::<_, Infallible>(response)
             })
         }
     });
-    let stream = StallGuard::new(stream, limits.write_stall, activity.clone());
-    let mut serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .keep_alive(limits.keep_alive)
-        .header_read_timeout(limits.head_time)
-        .max_header_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), service);
-    let ended = tokio::select! {
-        ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => ended,
-        () = stop.cancelled() => {
-            Pin::new(&mut serving).graceful_shutdown();
-            poll_fn(|cx| serving.poll_without_shutdown(cx)).await
+    let flushed = Arc::new(AtomicBool::new(false));
+    let stream = StallGuard::new(stream, limits.write_stall, activity.clone(), flushed.clone());
+    // Boxed, so that it is freed when a long response begins.
+    let mut serving = Box::new(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .keep_alive(limits.keep_alive)
+            .header_read_timeout(limits.head_time)
+            .max_header_size(limits.head_bytes)
+            .serve_connection(TokioIo::new(stream), service),
+    );
+    let mut serve = async |stopping: bool| {
+        if stopping {
+            Pin::new(&mut *serving).graceful_shutdown();
         }
+        poll_fn(|cx| {
+            flushed.store(false, Ordering::Relaxed);
+            if let Poll::Ready(ended) = serving.poll_without_shutdown(cx) {
+                return Poll::Ready(Served::Ended(ended));
+            }
+            // Hyper flushes the socket when its own write buffer is empty: then the responses to
+            // earlier requests have been sent.
+            match flushed.load(Ordering::Relaxed).then(|| long_response.take()).flatten() {
+                Some(response) => Poll::Ready(Served::Long(response)),
+                None => Poll::Pending,
+            }
+        })
+        .await
     };
-    // Hyper has responded to invalid HTTP without reading the rest.
-    let refused = ended.as_ref().is_err_and(hyper::Error::is_parse);
-    if let Err(error) = ended {
-        tracing::debug!(%error, %remote, "Connection ended with an error");
-    }
+    let served = tokio::select! {
+        served = serve(false) => Some(served),
+        () = stop.cancelled() => None,
+    };
+    let served = match served {
+        Some(served) => served,
+        None => serve(true).await,
+    };
     let parts = serving.into_parts();
     let mut stream = parts.io.into_inner();
-    if refused || unread.load(Ordering::Relaxed) || !parts.read_buf.is_empty() {
+    let has_early_input = !parts.read_buf.is_empty();
+    drop((parts.read_buf, parts.service));
+    // Whether the client may still be sending.
+    let has_unread_input = match served {
+        Served::Ended(ended) => {
+            // Hyper has responded to invalid HTTP without reading the rest.
+            let refused = ended.as_ref().is_err_and(hyper::Error::is_parse);
+            if let Err(error) = ended {
+                tracing::debug!(%error, %remote, "Connection ended with an error");
+            }
+            refused || unread.load(Ordering::Relaxed)
+        }
+        Served::Long(response) => {
+            let sent = Box::pin(long_response::send(&mut stream, response)).await;
+            if let Err(error) = &sent {
+                tracing::debug!(%error, %remote, "Connection ended with an error");
+            }
+            sent.is_ok_and(|sent| sent == Sent::WithUnreadInput)
+        }
+    };
+    if has_unread_input || has_early_input {
         activity.linger();
         linger::linger(&mut stream, limits.linger).await;
     }
+}
+
+/// How hyper's part of a connection ended.
+enum Served<B> {
+    /// The connection has ended.
+    Ended(hyper::Result<()>),
+    /// This response is to be sent without hyper.
+    Long(Response<B>),
 }
 
 /// A socket whose writes fail if none of them made progress for `limit`.
@@ -238,11 +300,18 @@ struct StallGuard {
     /// Runs while writes are pending.
     stalled: Option<Pin<Box<Sleep>>>,
     activity: Activity,
+    /// Set when it has been flushed.
+    flushed: Arc<AtomicBool>,
 }
 
 impl StallGuard {
-    fn new(stream: TcpStream, limit: Duration, activity: Activity) -> Self {
-        Self { stream, limit, stalled: None, activity }
+    fn new(
+        stream: TcpStream,
+        limit: Duration,
+        activity: Activity,
+        flushed: Arc<AtomicBool>,
+    ) -> Self {
+        Self { stream, limit, stalled: None, activity, flushed }
     }
 
     fn guard<T>(
@@ -283,7 +352,9 @@ impl AsyncWrite for StallGuard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushing = Pin::new(&mut self.stream).poll_flush(cx);
+        self.flushed.fetch_or(matches!(flushing, Poll::Ready(Ok(()))), Ordering::Relaxed);
+        flushing
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,9 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, TryStreamExt as _, stream};
 use http::StatusCode;
-use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -60,8 +60,9 @@ impl Server {
     }
 }
 
-/// Handles a request: `/stream` never ends, `/read` reads its body, and every other path leaves it
-/// unread.
+/// Handles a request: `/stream` and `/long` never end, `/events` is a long response that ends,
+/// `/large` is larger than the buffers of a socket, `/read` reads its body, and every other path leaves
+/// it unread.
 async fn respond(
     request: Request<RequestBody>,
     _connection: Connection,
@@ -70,6 +71,16 @@ async fn respond(
         "/stream" => {
             let frames = stream::pending::<io::Result<Frame<Bytes>>>();
             return Response::new(StreamBody::new(frames).boxed_unsync());
+        }
+        "/long" => return long(stream::pending()),
+        "/events" => {
+            let events =
+                ["a", "", "0123456789abcdef"].map(|text| Ok(Bytes::from_static(text.as_bytes())));
+            return long(stream::iter(events));
+        }
+        "/large" => {
+            let body = Full::new(Bytes::from(vec![b'x'; 16 * MEBIBYTE]));
+            return Response::new(body.map_err(|never| match never {}).boxed_unsync());
         }
         "/read" => {
             let body = request.into_body().collect().await;
@@ -80,6 +91,15 @@ async fn respond(
     };
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
+    response
+}
+
+fn long(
+    data: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let frames = data.map_ok(Frame::data);
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    response.extensions_mut().insert(LongResponse);
     response
 }
 
@@ -175,6 +195,22 @@ async fn a_connection_with_a_request_is_never_evicted() {
     let mut next = server.used(2).await;
     assert!(next.is_open().await && streams[0].is_open().await);
     assert!(!waiting.is_open().await, "only the idle one was closed");
+}
+
+#[tokio::test]
+async fn the_connections_of_a_burst_do_not_evict_each_other() {
+    let server = Server::start(open(2)).await;
+    let mut burst = Vec::new();
+    for _ in 0..4 {
+        burst.push(server.connect(1).await);
+    }
+    // Their requests arrive after the next connections have.
+    for client in &mut burst {
+        client.send("GET /").await;
+    }
+    for client in &mut burst {
+        assert!(client.head().await.contains("200"));
+    }
 }
 
 #[tokio::test]
@@ -320,4 +356,67 @@ async fn without_keep_alive_a_connection_has_one_request() {
     client.send("GET /").await;
     let response = client.rest().await.unwrap().to_lowercase();
     assert!(response.contains("\r\nconnection: close\r\n"), "{response}");
+}
+
+/// The chunks of `/events`.
+const EVENTS: &str = "1\r\na\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+
+#[tokio::test]
+async fn a_long_response_is_sent_in_chunks_and_closes_the_connection() {
+    let server = Server::start(LIMITS).await;
+    let mut client = server.connect(1).await;
+    client.send("GET /events").await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    for header in ["\r\ntransfer-encoding: chunked\r\n", "\r\nconnection: close\r\n", "\r\ndate: "]
+    {
+        assert!(head.contains(header), "{head}");
+    }
+    assert_eq!(client.rest().await.unwrap(), EVENTS);
+}
+
+#[tokio::test]
+async fn a_long_response_follows_the_responses_to_earlier_requests() {
+    let server = Server::start(LIMITS).await;
+    let mut client = server.connect(1).await;
+    client.send("GET /large").await;
+    client.send("GET /events").await;
+    assert!(client.head().await.contains("content-length: 16777216\r\n"));
+    let rest = client.rest().await.unwrap();
+    let (large, events) = rest.split_at(16 * MEBIBYTE);
+    assert!(large.bytes().all(|byte| byte == b'x'));
+    assert!(events.starts_with("HTTP/1.1 200 OK\r\n") && events.ends_with(EVENTS), "{events}");
+}
+
+#[tokio::test]
+async fn a_request_behind_a_long_response_is_read_before_the_connection_closes() {
+    let server = Server::start(LIMITS).await;
+    let mut client = server.connect(1).await;
+    client.send("GET /events").await;
+    client.send("GET /").await;
+    let rest = client.rest().await.expect("no reset");
+    assert!(rest.ends_with(EVENTS), "{rest}");
+}
+
+#[tokio::test]
+async fn a_client_that_disconnects_ends_its_long_response() {
+    let server = Server::start(open(1)).await;
+    let mut client = server.connect(1).await;
+    client.send("GET /long").await;
+    client.head().await;
+    let mut waiting = server.connect(2).await;
+    waiting.send("GET /").await;
+    assert!(waiting.is_open().await, "it waits for room");
+    drop(client);
+    assert!(waiting.head().await.contains("200"));
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    let server = Server::start(LIMITS).await;
+    let mut client = server.connect(1).await;
+    client.0.write_all(b"GET /events HTTP/1.0\r\nhost: x\r\n\r\n").await.unwrap();
+    let head = client.head().await;
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    assert_eq!(client.rest().await.unwrap(), "a0123456789abcdef");
 }

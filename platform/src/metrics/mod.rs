@@ -203,6 +203,9 @@ fn zero() {
         MCP_STREAMS.add([kind], 0);
         MCP_STREAMS_OPEN.set([kind], 0.0);
     }
+    for reason in DECRYPTION_FAILURES {
+        CONTENT_DECRYPTION_FAILURES.add([reason], 0);
+    }
     for level in LOG_LEVELS {
         LOG_EVENTS.add([level], 0);
     }

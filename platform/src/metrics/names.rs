@@ -52,6 +52,10 @@ pub const CLAIMS: [&str; 3] = ["some", "nothing", "no_answer"];
 /// another one. The other values, `ran` and `failed`, come from the database.
 pub const ELSEWHERE: &str = "elsewhere";
 
+/// The values of `reason` for content that cannot be decrypted. `damaged`: also a value that was
+/// moved to another place.
+pub const DECRYPTION_FAILURES: [&str; 2] = ["unknown_key", "damaged"];
+
 /// The values of `level`.
 pub const LOG_LEVELS: [&str; 2] = ["warn", "error"];
 
@@ -142,6 +146,9 @@ define_metrics! {
         "Decisions of the rate limiter, by bucket and verdict.";
     GITHUB_REQUEST_DURATION: Histogram Seconds "github_request_duration_seconds" ["outcome"]
         "Duration of requests to GitHub. Outcome `refused`: a response with an unexpected status.";
+    OIDC_REQUEST_DURATION: Histogram Seconds "oidc_request_duration_seconds" ["provider", "outcome"]
+        "Duration of requests to OpenID Connect providers, by configured provider. Outcome \
+         `refused`: a response with an unexpected status.";
     GITHUB_RATE_LIMIT_REMAINING: Gauge Count "github_rate_limit_remaining" []
         "Requests left in GitHub's rate limit, as of its last response, for the token that was \
          used.";
@@ -240,6 +247,9 @@ define_metrics! {
         "Always 1; the labels are the version and the commit of the running program.";
     PANICS: Counter Count "panics_total" []
         "Panics in this process. Each is a bug.";
+    CONTENT_DECRYPTION_FAILURES: Counter Count "content_decryption_failures_total" ["reason"]
+        "Values with users' content, from Redis or the queue of jobs, that this process could not \
+         decrypt. Must stay 0.";
     LOG_EVENTS: Counter Count "log_events_total" ["level"]
         "Log events at level WARN or ERROR.";
     TASKS: Gauge Count "tokio_alive_tasks" []

@@ -198,6 +198,10 @@ impl Visit for CountingFields {
             "late" => metrics::MCP_QUESTIONS.add(["late"], value),
             "withdrawn" => metrics::MCP_QUESTIONS.add(["withdrawn"], value),
             "cancelled" => metrics::MCP_CANCELLATIONS.add(["legacy"], value),
+            "content_unknown_key" => {
+                metrics::CONTENT_DECRYPTION_FAILURES.add(["unknown_key"], value);
+            }
+            "content_damaged" => metrics::CONTENT_DECRYPTION_FAILURES.add(["damaged"], value),
             "taken_over" => metrics::MCP_CALLS_TAKEN_OVER.add([], value),
             _ => {}
         }

@@ -13,7 +13,7 @@
 //! | PostgreSQL | tokens, lists, open streams | tools: an error with advice; `/token`, `/healthz`: 503 | [`outages`]: `without_the_database_lists_and_streams_go_on_and_the_rest_says_so` |
 //! | PostgreSQL, briefly | jobs that are being created or cancelled: each exactly once | calls: try again | `jobs::outages` |
 //! | PostgreSQL or Redis, connections open but silent | everything, over new connections | calls, within seconds, while new connections are silent as well | [`silence`] |
-//! | a worker | tools that are not jobs; its jobs, after its lease | | [`workers`]: `a_job_of_a_lost_worker_goes_on_from_its_checkpoint` |
+//! | a worker | tools that are not jobs; its jobs, soon | | [`workers`]: `a_job_of_a_lost_worker_goes_on_from_its_checkpoint` |
 //! | a worker, for a while | its jobs, at another worker; its later writes are rejected | | [`workers`]: `a_worker_that_was_only_slow_adds_nothing` |
 //! | an instance | its sessions, streams, calls and questions, at the others | calls that may have taken effect | [`sessions`], [`streams`], [`questions`] |
 //! | two instances at once | the same, at the third | | [`streams`]: `two_instances_that_die_at_once_are_missed_by_nobody` |
@@ -33,17 +33,20 @@ mod workers;
 
 use serde_json::{Value, json};
 use tests::{
-    client::{Event, Modern},
+    client::{Event, Modern, restart},
     schema::Revision,
 };
 
 const REVISION: Revision = Revision::November2025;
 
-/// Summarizes events: the progress, the text of a response, or the code of an error.
+/// Summarizes events: the progress, the text about a job that was started again, the text of a response, or the code of an error.
 fn told(events: &[Event]) -> Vec<String> {
     let messages = events.iter().filter_map(|event| event.message.as_ref());
     messages
         .map(|message| {
+            if let Some(text) = restart(message) {
+                return text.to_owned();
+            }
             if let Some(progress) = message["params"]["progress"].as_f64() {
                 return progress.to_string();
             }

@@ -83,7 +83,8 @@ async fn an_instance_that_was_only_slow_adds_nothing() {
     gate.reached(2).await;
     fleet.instance(0).stop().await;
 
-    // One turn for the first run, which sleeps, and three for the second.
+    // One turn for the first run, which is stopped, and three for the second. A first run that still
+    // ran would take a second turn, and the other run would wait for its third one forever.
     for _ in 0..4 {
         gate.step();
     }

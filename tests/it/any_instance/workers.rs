@@ -8,6 +8,8 @@ use tests::{
 
 use super::{REVISION, told};
 
+const RESTARTED: &str = "The worker stopped; the job was started again (attempt 2).";
+
 /// Two workers whose leases end after three seconds.
 async fn fleet() -> Fleet {
     let plan = Plan::new(Kind::Fixtures).instances(2).workers(2);
@@ -36,7 +38,8 @@ async fn a_job_of_a_lost_worker_goes_on_from_its_checkpoint() {
         gate.step();
     }
     events.extend(stream.rest().await);
-    assert_eq!(told(&events), ["0", "1", "2", "3", "passed 3 times, 1 of them before"]);
+    let expected = ["0", "1", RESTARTED, "2", "3", "passed 3 times, 1 of them before"];
+    assert_eq!(told(&events), expected);
 }
 
 #[tokio::test]
@@ -58,7 +61,7 @@ async fn a_worker_that_was_only_slow_adds_nothing() {
     for _ in 0..3 {
         gate.step();
     }
-    let rest = ["1", "2", "3", "passed 3 times, 1 of them before"];
+    let rest = ["1", RESTARTED, "2", "3", "passed 3 times, 1 of them before"];
     assert_eq!(told(&stream.rest().await), rest);
     // It continues in the middle of its run, and finds that another worker has the job.
     fleet.worker(0).signal(Signal::CONT);

@@ -6,6 +6,7 @@
 mod denied;
 mod plans;
 mod queue;
+mod sealed;
 mod ticks;
 mod workers;
 

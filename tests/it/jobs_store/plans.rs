@@ -57,7 +57,7 @@ async fn everything(world: &World, app: &App, ada: &UserId) {
     let progress: Vec<_> =
         attempts.iter().map(|(job, number)| (job.clone(), *number, progress.clone())).collect();
     jobs::record_progress(app.jobs(), &progress).await.unwrap();
-    jobs::checkpoint(app.db(), &attempts[0].0, attempts[0].1, &json!(1)).await.unwrap();
+    jobs::checkpoint(app.jobs(), app.db(), &attempts[0].0, attempts[0].1, &json!(1)).await.unwrap();
     jobs::finish(app.jobs(), &ends).await.unwrap();
     let (asking, _) = &ends[1];
     let owner = UserId::new(asking.owner.as_str());

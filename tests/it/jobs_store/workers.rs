@@ -196,7 +196,8 @@ async fn create_items(app: App, attempt: Attempt, permits: Arc<Semaphore>) -> At
         let draft = (format!("Item {step}"), String::new());
         items::create(&transaction, &owner, app.clock().now(), [draft]).await.unwrap();
         let state = json!(step + 1);
-        match jobs::checkpoint(&transaction, &attempt.id, attempt.number, &state).await {
+        match jobs::checkpoint(app.jobs(), &transaction, &attempt.id, attempt.number, &state).await
+        {
             Ok(()) => transaction.commit().await.unwrap(),
             Err(CheckpointError::Superseded) => return AttemptEnd::Stopped,
             Err(error) => return AttemptEnd::Retry(error.to_string()),

@@ -9,6 +9,8 @@ use tests::{
 };
 use tokio::task::JoinSet;
 
+use super::delete;
+
 on_both_databases!(
     instances_that_race_keep_to_the_quota,
     a_note_that_grows_counts_and_one_that_shrinks_makes_room,
@@ -100,8 +102,7 @@ async fn a_note_that_grows_counts_and_one_that_shrinks_makes_room(database: Data
 
     ada.tool("notes_update", change(&last, 1)).await.output();
     ada.tool("notes_update", change(&small, 100_000)).await.output();
-    let alone = ada.with_capabilities(json!({}));
-    alone.tool("notes_delete", json!({ "id": small })).await.output();
+    delete(&ada, small).await.output();
     create(&ada, "One more", 100_000).await.output();
 }
 
@@ -119,7 +120,7 @@ async fn a_person_with_more_than_the_quota_can_read_shorten_and_delete(database:
     assert_eq!(listed.output()["notes"].as_array().map(Vec::len), Some(3));
     ada.tool("notes_update", json!({ "id": ids[0], "body": "short" })).await.output();
     for id in ids {
-        ada.tool("notes_delete", json!({ "id": id })).await.output();
+        delete(&ada, id).await.output();
     }
     create(&ada, "Note", 1).await.output();
 }
@@ -168,7 +169,7 @@ async fn the_database_counts_what_there_is(database: Database) {
         client.tool("notes_update", change).await.output();
         let (counted, there) = counted(&cluster).await;
         assert_eq!(counted, there);
-        client.tool("notes_delete", json!({ "id": note })).await.output();
+        delete(&client, note).await.output();
     }
     let (counted, there) = counted(&cluster).await;
     assert_eq!((counted.len(), &counted), (2, &there));

@@ -110,7 +110,9 @@ async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
     assert_eq!(summary["summary"], "Buy milk and bread.");
     assert!(person.progress.load(Ordering::Relaxed) > 0, "progress arrived");
 
-    call(&client, "notes_delete", json!({ "id": id })).await;
+    // This client declines at once, so the server does not know whether the person was asked.
+    let kept = call(&client, "notes_delete", json!({ "id": id })).await.unwrap();
+    assert!(kept["reason"].as_str().unwrap().contains("without the user"), "{kept}");
     assert!(call(&client, "notes_get", json!({ "id": id })).await.is_some(), "the person declined");
     *person.agrees.lock().unwrap() = true;
     call(&client, "notes_delete", json!({ "id": id })).await;

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use tests::{
-    browser::{Form, owned},
-    github::{Manner, ORG, Question},
+    browser::Form,
+    fake_endpoint::Manner,
+    github::{ORG, Question},
 };
 
 use super::{Stage, sent_back, shown};
@@ -52,9 +53,7 @@ async fn what_a_browser_makes_up_is_no_failure_of_the_server() {
     let stage = Stage::new().await;
     let to_account = async || {
         let browser = stage.browser();
-        let fields = owned(&[("action", "sign_in")]);
-        let form = Form { action: "/account".to_owned(), fields, unchecked: Vec::new() };
-        let page = browser.submit(&form, "").await;
+        let page = browser.submit(&Form::sign_in(None), "").await;
         let callback = browser.at_github(page.header("location")).await;
         (browser, callback)
     };
@@ -150,7 +149,7 @@ async fn admitted(stage: &Stage) {
 }
 
 #[tokio::test]
-async fn n68_whoever_is_not_on_the_list_stays_outside() {
+async fn n68_users_who_are_not_listed_are_refused() {
     let stage = Stage::with(&[("ALLOWED_GITHUB_LOGINS", " Octocat , id:42 ")]).await;
     admitted(&stage).await;
     stage.github.sign_in_as(7, "mallory");
@@ -166,7 +165,7 @@ async fn n68_whoever_is_not_on_the_list_stays_outside() {
 }
 
 #[tokio::test]
-async fn n68_whoever_is_not_in_the_organisation_stays_outside() {
+async fn n68_users_outside_the_organization_are_refused() {
     let stage = Stage::with(&[
         ("ALLOWED_GITHUB_ORG", ORG),
         ("DATA_KEYS", "a key of thirty-two bytes or more"),

@@ -10,7 +10,10 @@
 
 use entity::jobs as job_rows;
 use jobs::{CheckpointError, Claim, LEASE, Lease, Turn};
-use mcp::{UserId, job::JobId};
+use mcp::{
+    UserId,
+    job::{JobId, JobOutcome},
+};
 use oauth::{
     access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason, revoke,
 };
@@ -20,8 +23,9 @@ use tests::{
     browser::{Browser, ClientApp, Code, Form, form},
     client::{Page, Stream, Web},
     eventually,
+    fake_endpoint::Manner,
     fixtures::items,
-    github::{Manner, ORG, Question},
+    github::{ORG, Question},
     schema::Revision,
 };
 
@@ -79,6 +83,7 @@ async fn open(stage: &mut Stage) -> Opened {
         session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
         signed_in_at: None,
         ttl: None,
+        dpop_key: None,
     };
     let by_hand = app.oauth().tokens().mint(new).await.unwrap();
 
@@ -187,7 +192,7 @@ async fn look(way: &str, stage: &mut Stage, opened: Opened, ends: Ends) {
 async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
     let app = stage.cluster.app().clone();
     let attempt = (running.job.clone(), running.number);
-    let kept = jobs::checkpoint(app.db(), &attempt.0, attempt.1, &json!({})).await;
+    let kept = jobs::checkpoint(app.jobs(), app.db(), &attempt.0, attempt.1, &json!({})).await;
     assert!(matches!(kept, Err(CheckpointError::Superseded)), "{way}: a checkpoint: {kept:?}");
     let renewed = jobs::renew(app.jobs(), &[attempt], LEASE).await.unwrap();
     assert!(renewed.is_empty(), "{way}: a heartbeat");
@@ -209,8 +214,10 @@ async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
     let over = [job_rows::Status::Completed, job_rows::Status::Cancelled];
     for job in mine.iter().filter(|it| !over.contains(&it.status)) {
         assert_eq!(job.status, job_rows::Status::Failed, "{way}");
-        let told = job.outcome.as_deref().unwrap_or_default();
-        assert!(told.contains("The job was stopped, because"), "{way}: {told}");
+        let id = JobId::parse(&job.id).unwrap();
+        let read = jobs::store(app.jobs()).get(&person(), &id).await.unwrap().unwrap();
+        let Some(JobOutcome::Result { result, .. }) = read.outcome else { panic!("{way}") };
+        assert!(result.get().contains("The job was stopped, because"), "{way}: {result}");
     }
     assert_eq!(items::count(app.db(), &person()).await.unwrap(), 0, "{way}: an item");
 }
@@ -244,6 +251,7 @@ async fn users_block_ends_everything() {
         session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
         signed_in_at: None,
         ttl: None,
+        dpop_key: None,
     };
     stage.is_good(&app.oauth().tokens().mint(new).await.unwrap()).await;
     for token in [access, by_hand] {

@@ -8,9 +8,13 @@ mod callback;
 mod consent;
 mod documents;
 mod doors;
+mod dpop;
 mod forged;
 mod fuzz;
+mod id_jag;
+mod machine;
 mod metadata;
+mod openid;
 mod races;
 mod records;
 mod redeem;
@@ -36,8 +40,8 @@ use tests::{
 };
 
 /// Cases with a number alone: from the first to the last.
-const NUMBERED: [(&str, std::ops::RangeInclusive<u8>); 3] =
-    [("N", 1..=42), ("N", 50..=140), ("P", 1..=12)];
+const NUMBERED: [(&str, std::ops::RangeInclusive<u8>); 5] =
+    [("N", 1..=42), ("N", 50..=140), ("N", 180..=199), ("P", 1..=12), ("P", 20..=21)];
 
 /// Cases with a letter behind the number.
 const LETTERED: &str =

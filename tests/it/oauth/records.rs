@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use app::App;
 use entity::oauth_audit;
 use mcp::UserId;
 use oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
@@ -17,11 +18,13 @@ use serde_json::json;
 use tests::{
     browser::{Browser, ClientApp, REDIRECT_URI, answer, encode, post_request},
     client::Page,
+    fake_endpoint::Manner,
     github::{self, Question},
+    openid::{self, SUBJECT},
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use super::{Stage, text};
+use super::{Stage, openid::Scene, text};
 
 /// The rows of one event.
 async fn rows(stage: &Stage, event: &str) -> Vec<oauth_audit::Model> {
@@ -170,21 +173,59 @@ impl<'a> MakeWriter<'a> for Lines {
 const FILTER: &str =
     "info,app=trace,oauth=trace,jobs=trace,platform=trace,web=trace,mcp=trace,entity=trace";
 
+/// The log of a test on one thread.
+struct Log {
+    lines: Lines,
+    _another: tracing::Dispatch,
+    _hears: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    fn start() -> Self {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(FILTER))
+            .with_writer(lines.clone())
+            .with_ansi(false)
+            .finish();
+        Self {
+            lines,
+            // While there is a single subscriber, a line that another thread was the first to reach
+            // counts as uninteresting for all. So there are two.
+            _another: tracing::Dispatch::new(tracing_subscriber::registry()),
+            _hears: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// Asserts that no secret is in the log, in the audit log, or in what prints the configuration.
+    async fn is_free_of(&self, secrets: &BTreeSet<String>, app: &App) {
+        let mut written = String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap();
+        assert!(written.contains("POST /token answered 200"), "it was heard: {written:.2000}");
+        for row in oauth_audit::Entity::find().all(app.db()).await.unwrap() {
+            writeln!(written, "{row:?}").unwrap();
+        }
+        let oauth = &app.config().oauth;
+        writeln!(written, "{:?} {app:?} {:?} {:?}", app.config(), oauth.github, oauth.oidc)
+            .unwrap();
+        for secret in secrets {
+            // What is too short to be a secret would be found by chance.
+            if secret.len() < 16 {
+                continue;
+            }
+            let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            for form in [secret, &encoded] {
+                let line = written.lines().find(|it| it.contains(form.as_str()));
+                assert_eq!(line, None, "N137: {secret} was written");
+            }
+        }
+    }
+}
+
 // One thread: a subscriber for this test alone hears all that its instances say.
 #[tokio::test(flavor = "current_thread")]
 async fn n137_no_secret_is_written_anywhere() {
     const SIGNING_SECRET: &str = "a signing secret of thirty-two bytes or more";
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(FILTER))
-        .with_writer(lines.clone())
-        .with_ansi(false)
-        .finish();
-    // While there is a single subscriber, a line that another thread was the first to reach counts as
-    // uninteresting for all. So there are two.
-    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _hears = tracing::subscriber::set_default(subscriber);
-
+    let log = Log::start();
     let stage = Stage::with(&[
         ("JWT_SIGNING_SECRET", SIGNING_SECRET),
         ("ALLOWED_GITHUB_ORG", github::ORG),
@@ -248,29 +289,43 @@ async fn n137_no_secret_is_written_anywhere() {
             .await;
         stage.bring_back(table).await;
     }
-    stage.github.answers(Question::Exchange, github::Manner::HangUp);
+    stage.github.answers(Question::Exchange, Manner::HangUp);
     browser.sign_in(&client_app.asks()).await;
     stage.pass(60 * 60);
     send("/token", client_app.refreshing(&refresh)).await;
     send("/token", code.form()).await;
 
-    let mut written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    assert!(written.contains("POST /token answered 200"), "it was heard: {written:.2000}");
-    for row in oauth_audit::Entity::find().all(stage.cluster.app().db()).await.unwrap() {
-        writeln!(written, "{row:?}").unwrap();
-    }
-    let config = stage.cluster.app().config();
-    writeln!(written, "{config:?} {:?} {:?}", stage.cluster.app(), config.oauth.github).unwrap();
-    for secret in &secrets {
-        // What is too short to be a secret would be found by chance.
-        if secret.len() < 16 {
-            continue;
-        }
-        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-        for form in [secret, &encoded] {
-            let line = written.lines().find(|it| it.contains(form.as_str()));
-            assert_eq!(line, None, "N137: {secret} was written");
-        }
-    }
+    log.is_free_of(&secrets, stage.cluster.app()).await;
     assert!(secrets.len() > 12, "N137: {secrets:?}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn n137_no_secret_of_an_openid_provider_is_written_anywhere() {
+    let log = Log::start();
+    let scene = Scene::with(&[("OIDC_ACME_ALLOWED_GROUPS", "writers")]).await;
+    let acme = &scene.acme;
+    acme.issues_refresh_tokens();
+    acme.sign_in_as(json!({ "sub": SUBJECT }));
+    acme.userinfo(json!({ "sub": SUBJECT, "groups": ["writers"] }));
+    for (question, manner) in [
+        (openid::Question::Exchange, Manner::HangUp),
+        (openid::Question::Keys, Manner::NotJson),
+        (openid::Question::Userinfo, Manner::Status(401)),
+    ] {
+        acme.answers(question, manner);
+        scene.sign_in().await;
+        acme.answers(question, Manner::Well);
+    }
+    let (client_app, tokens) = scene.admitted().await;
+    acme.answers(openid::Question::Refresh, Manner::HangUp);
+    scene.pass(16 * 60);
+    client_app.refresh(scene.stage.other(), &text(&tokens, "refresh_token")).await;
+    let mut secrets: BTreeSet<String> = acme.secrets().into_iter().collect();
+    assert!(secrets.len() > 8, "N137: {secrets:?}");
+    secrets.insert(openid::CLIENT_SECRET.to_owned());
+    log.is_free_of(&secrets, scene.stage.cluster.app()).await;
+    for token in scene.stored_tokens().await {
+        let stored = String::from_utf8_lossy(&token.sealed).into_owned();
+        assert!(secrets.iter().all(|secret| !stored.contains(secret)), "N137: it is encrypted");
+    }
 }

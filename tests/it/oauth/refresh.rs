@@ -8,7 +8,8 @@ use sea_orm::EntityTrait as _;
 use serde_json::json;
 use tests::{
     browser::{ClientApp, post, with},
-    github::{Manner, Question},
+    fake_endpoint::Manner,
+    github::Question,
 };
 
 use super::{Stage, text, told};

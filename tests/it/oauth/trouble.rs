@@ -142,6 +142,7 @@ async fn n140_records_and_tables_of_a_newer_version_do_no_harm() {
         "oauth_codes",
         "oauth_grants",
         "oauth_refresh_tokens",
+        "oauth_service_clients",
         "oauth_signing_keys",
         "oauth_audit",
     ] {

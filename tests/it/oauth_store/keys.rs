@@ -49,6 +49,7 @@ async fn token_for(app: &App, ttl: Option<Duration>) -> String {
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl,
+        dpop_key: None,
     };
     app.oauth().tokens().mint(new).await.unwrap()
 }

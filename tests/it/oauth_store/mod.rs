@@ -5,11 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
 
 pub(crate) mod account;
+mod calls;
 mod code;
 mod keys;
 mod plans;
 mod refresh;
 mod revocation;
+mod security;
 mod signing_keys;
 mod sweep;
 mod users;
@@ -51,6 +53,7 @@ fn client(id: &str) -> Client {
         scope: None,
         authentication: Authentication::None,
         may_refresh: true,
+        dpop_bound: false,
         metadata_hash: [0; 32],
     }
 }
@@ -74,6 +77,7 @@ impl Issued {
             verifier: self.verifier.expose(),
             redirect_uri: Some(REDIRECT_URI),
             resource: &[],
+            dpop_key: None,
             request: request(),
         }
     }
@@ -97,6 +101,7 @@ async fn agree(app: &App, client: &Client, person: &UserId) -> Issued {
         user: person.clone(),
         auth_time: now,
         gate_checked_at: Some(now),
+        dpop_key: None,
         request: request(),
     };
     let code = oauth::code::issue(app.oauth(), new).await.unwrap();
@@ -124,7 +129,7 @@ async fn refresh_for(
     token: &str,
     scope: Option<&str>,
 ) -> Result<TokenSet, RefreshError> {
-    let rotation = Rotation { token, scope, resource: &[], request: request() };
+    let rotation = Rotation { token, scope, resource: &[], dpop_key: None, request: request() };
     oauth::refresh::rotate(app.oauth(), client, rotation).await
 }
 

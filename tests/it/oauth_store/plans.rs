@@ -2,10 +2,10 @@
 
 use entity::GrantId;
 use oauth::{
-    account,
+    account, calls,
     client::ClientId,
     grant::Reason,
-    revoke, sweep,
+    revoke, security, sweep,
     token_format::{PlainCode, PlainToken},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
@@ -57,9 +57,13 @@ async fn everything(world: &World, app: &app::App) {
 
     let tokens = connect(app, &client_app, &ada).await;
     let grant: GrantId = grant_of(app, &tokens).await;
+    super::calls::call(app, &tokens, 1).await;
+    calls::write(app.oauth()).await.unwrap();
     let connected = account::connected(app.oauth(), &ada).await.unwrap();
     assert!(connected.iter().any(|it| it.grant == grant));
     account::disconnect(app.oauth(), &ada, grant, &request()).await.unwrap();
+    let events = security::events(app.oauth(), &ada, None).await.unwrap();
+    assert!(!events.events.is_empty());
     app.oauth().revoked().poll().await.unwrap();
     let token = refresh_token(&connect(app, &client_app, &ada).await);
     revoke::token(app.oauth(), &client_app, &token, &request()).await.unwrap();
@@ -75,6 +79,7 @@ async fn everything(world: &World, app: &app::App) {
     sweep::grants(app.oauth()).await.unwrap();
     sweep::clients(app.oauth()).await.unwrap();
     sweep::audit(app.oauth()).await.unwrap();
+    calls::sweep(app.oauth()).await.unwrap();
 }
 
 /// How often a table was read.
@@ -88,7 +93,7 @@ async fn scans(world: &World) -> Vec<Scan> {
     let sql = "SELECT relname::text, coalesce(seq_scan, 0) AS whole, \
                coalesce(idx_scan, 0) AS by_index FROM pg_stat_user_tables \
                WHERE relname IN ('oauth_codes', 'oauth_grants', 'oauth_refresh_tokens', \
-               'oauth_clients', 'oauth_audit', 'users', 'github_tokens') ORDER BY relname";
+               'oauth_clients', 'oauth_audit', 'oauth_calls', 'users', 'github_tokens') ORDER BY relname";
     let statement = Statement::from_string(DatabaseBackend::Postgres, sql);
     let rows = world.app.db().query_all_raw(statement).await.unwrap();
     rows.iter()
@@ -129,9 +134,13 @@ async fn fill(app: &app::App) {
          INSERT INTO oauth_refresh_tokens (token_hash, grant_id, generation, issued_at)
          SELECT sha256((id::text || n)::bytea), id, n, '{now}'
          FROM oauth_grants, generate_series(1, 3) n;
-         INSERT INTO oauth_audit (id, at, event)
-         SELECT gen_random_uuid(), '{now}'::timestamptz - n * interval '345 seconds', 'token_issued'
+         INSERT INTO oauth_audit (id, at, event, user_sub)
+         SELECT gen_random_uuid(), '{now}'::timestamptz - n * interval '345 seconds', 'token_issued',
+             'dev:p' || n % 10000
          FROM generate_series(1, 100000) n;
+         INSERT INTO oauth_calls (user_sub, grant_id, day, calls, last_at)
+         SELECT user_sub, id, extract(epoch FROM '{now}'::timestamptz)::bigint / 86400 - n, 1, '{now}'
+         FROM oauth_grants, generate_series(0, 3) n WHERE user_sub <> 'dev:p0';
          ANALYZE;",
         metadata = hash("m"),
         code = hash("c"),

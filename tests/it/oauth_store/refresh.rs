@@ -234,7 +234,13 @@ async fn what_is_refused_rotates_nothing(world: World) {
     let refused = refresh_for(app, &client_app, &token, Some("items:read\"")).await;
     assert!(matches!(refused, Err(RefreshError::InvalidScope(_))));
     let other = ["https://other.example.com/mcp"];
-    let rotation = Rotation { token: &token, scope: None, resource: &other, request: request() };
+    let rotation = Rotation {
+        token: &token,
+        scope: None,
+        resource: &other,
+        dpop_key: None,
+        request: request(),
+    };
     let refused = rotate(app.oauth(), &client_app, rotation).await;
     assert!(matches!(refused, Err(RefreshError::InvalidTarget(_))));
     assert!(is_invalid(&refresh(app, &client("another"), &token).await));

@@ -220,6 +220,7 @@ async fn a_token_that_was_minted_by_hand_is_not_revoked(world: World) {
         session_id: "by hand".to_owned(),
         signed_in_at: None,
         ttl: None,
+        dpop_key: None,
     };
     let token = app.oauth().tokens().mint(new).await.unwrap();
     assert!(revoke::token(app.oauth(), &client_app, &token, &request()).await.is_ok());

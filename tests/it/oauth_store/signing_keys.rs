@@ -28,6 +28,7 @@ async fn token(app: &App) -> String {
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl: None,
+        dpop_key: None,
     };
     app.oauth().tokens().mint(new).await.expect("the database is there")
 }

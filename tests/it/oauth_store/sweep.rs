@@ -127,6 +127,7 @@ async fn keys_and_audit_go_by_age(world: World) {
         session_id: "by hand".to_owned(),
         signed_in_at: None,
         ttl: None,
+        dpop_key: None,
     };
     app.oauth().tokens().mint(new).await.unwrap();
     let kid = app.oauth().keys().list().await.unwrap()[0].kid.clone();

@@ -68,6 +68,77 @@ impl World {
     }
 }
 
+impl World {
+    /// The server at `origin`, before the first client has called.
+    fn of(origin: &str) -> Arc<Self> {
+        Arc::new(Self {
+            http: Http::new(origin),
+            tally: Tally::default(),
+            forgotten: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts one client for each user: its era, and its access token.
+    fn start(
+        self: &Arc<Self>,
+        users: Vec<(&str, String)>,
+        seeds: &mut StdRng,
+    ) -> JoinSet<Promised> {
+        let mut clients = JoinSet::new();
+        for (era, token) in users {
+            let client = (Arc::clone(self), token, StdRng::seed_from_u64(seeds.random()));
+            match era {
+                "legacy" => clients.spawn(legacy::run(client.0, client.1, client.2)),
+                _ => clients.spawn(modern::run(client.0, client.1, client.2)),
+            };
+        }
+        clients
+    }
+
+    /// Ends the clients, and compares the final state with what they were promised.
+    async fn settle(&self, mut clients: JoinSet<Promised>) {
+        self.done.store(true, Ordering::SeqCst);
+        // No more faults: everything in progress must end now.
+        let promised: Mutex<Vec<Promised>> = Mutex::default();
+        let all = async {
+            while let Some(ended) = clients.join_next().await {
+                match ended {
+                    Ok(it) => promised.lock().await.push(it),
+                    Err(error) => self.tally.broken(format!("a client fell over: {error}")),
+                }
+            }
+        };
+        if tokio::time::timeout(OPERATION_LIMIT + Duration::from_secs(10), all).await.is_err() {
+            self.tally.broken("clients hang though nothing is away any more".to_owned());
+        }
+        for Promised { items, jobs } in promised.into_inner() {
+            let verified = async {
+                // Jobs first: one that no client followed may still create items.
+                jobs.verify(self).await;
+                items.verify(self).await;
+            };
+            if tokio::time::timeout(OPERATION_LIMIT, verified).await.is_err() {
+                self.tally.broken("a job does not end though nothing is away any more".to_owned());
+            }
+        }
+    }
+}
+
+/// Runs clients of these users, each with its era and access token, for `time` and without faults.
+pub(crate) async fn calm(
+    origin: &str,
+    users: Vec<(&str, String)>,
+    seed: u64,
+    time: Duration,
+) -> Tally {
+    let world = World::of(origin);
+    let clients = world.start(users, &mut StdRng::seed_from_u64(seed));
+    tokio::time::sleep_until(Instant::now() + time).await;
+    world.settle(clients).await;
+    world.tally.clone()
+}
+
 /// Runs clients and faults for `time`, and returns the tally.
 pub async fn run(seed: u64, time: Duration) -> Tally {
     let mut seeds = StdRng::seed_from_u64(seed);
@@ -80,48 +151,11 @@ pub async fn run(seed: u64, time: Duration) -> Tally {
         }
     }
     let balancer = fleet.balancer(None);
-    let world = Arc::new(World {
-        http: Http::new(balancer.origin()),
-        tally: Tally::default(),
-        forgotten: AtomicU64::new(0),
-        done: AtomicBool::new(false),
-    });
-
-    let mut clients = JoinSet::new();
-    for (era, token) in users {
-        let client = (Arc::clone(&world), token, StdRng::seed_from_u64(seeds.random()));
-        match era {
-            "legacy" => clients.spawn(legacy::run(client.0, client.1, client.2)),
-            _ => clients.spawn(modern::run(client.0, client.1, client.2)),
-        };
-    }
+    let world = World::of(balancer.origin());
+    let clients = world.start(users, &mut seeds);
     let weather = StdRng::seed_from_u64(seeds.random());
     weather::rage(&mut fleet, &world, weather, Instant::now() + time).await;
-    world.done.store(true, Ordering::SeqCst);
-
-    // No more faults: everything in progress must end now.
-    let promised: Mutex<Vec<Promised>> = Mutex::default();
-    let all = async {
-        while let Some(ended) = clients.join_next().await {
-            match ended {
-                Ok(it) => promised.lock().await.push(it),
-                Err(error) => world.tally.broken(format!("a client fell over: {error}")),
-            }
-        }
-    };
-    if tokio::time::timeout(OPERATION_LIMIT + Duration::from_secs(10), all).await.is_err() {
-        world.tally.broken("clients hang though nothing is away any more".to_owned());
-    }
-    for Promised { items, jobs } in promised.into_inner() {
-        let verified = async {
-            // Jobs first: one that no client followed may still create items.
-            jobs.verify(&world).await;
-            items.verify(&world).await;
-        };
-        if tokio::time::timeout(OPERATION_LIMIT, verified).await.is_err() {
-            world.tally.broken("a job does not end though nothing is away any more".to_owned());
-        }
-    }
+    world.settle(clients).await;
     if world.tally.has_broken() {
         for index in 0..fleet.len() {
             let log = fleet.instance(index).log();

@@ -42,6 +42,17 @@ impl Tally {
         self.inner().counts.get(what).copied().unwrap_or(0)
     }
 
+    /// Adds the counts and violations of another tally.
+    pub(crate) fn absorb(&self, other: &Self) {
+        let theirs = other.inner();
+        let mut ours = self.inner();
+        for (what, count) in &theirs.counts {
+            *ours.counts.entry(what).or_default() += count;
+        }
+        ours.kept += theirs.kept;
+        ours.broken.extend(theirs.broken.iter().cloned());
+    }
+
     pub(super) fn count(&self, what: &'static str) {
         self.add(what, 1);
     }

@@ -86,6 +86,11 @@ impl Legacy {
         &self.hello
     }
 
+    /// The access token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The session id.
     pub fn session(&self) -> &str {
         &self.session

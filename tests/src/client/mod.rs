@@ -200,6 +200,12 @@ impl Answer {
     }
 }
 
+/// The text of a progress message that informs the client that its job was started again.
+pub fn restart(message: &Value) -> Option<&str> {
+    let text = message["params"]["message"].as_str()?;
+    text.starts_with("The worker stopped").then_some(text)
+}
+
 fn text(result: &Value) -> &str {
     result
         .pointer("/content/0/text")

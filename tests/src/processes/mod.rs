@@ -7,19 +7,23 @@
 //! printed.
 
 mod balancer;
+mod disk;
+mod plan;
+mod postgres;
 mod program;
 mod redis;
 mod wire;
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     net::{SocketAddr, TcpListener as PortFinder},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::Arc,
 };
 
-use app::{App, Product, config::Config};
+use app::{App, config::Config};
 use mcp::Stores;
 use platform::clock::SystemClock;
 use rand::RngExt as _;
@@ -30,6 +34,9 @@ use tokio::net::TcpListener;
 
 pub use self::{
     balancer::Balancer,
+    disk::SmallDisk,
+    plan::{Kind, Plan},
+    postgres::Postgres,
     program::{Program, Recipe, Signal},
     redis::{Persistence, Redis},
     wire::Wire,
@@ -37,110 +44,18 @@ pub use self::{
 use crate::{
     client::Web,
     eventually,
-    fixtures::{self, Gate, Gates},
-    github::GitHub,
-    in_time, postgres,
+    fixtures::{Gate, Gates},
+    in_time,
     tokens::{all_scopes, mint, these_scopes},
 };
 
-/// The programs that a fleet runs.
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// `test-tools fixtures-web` and `fixtures-worker`: the product of the fixtures.
-    Fixtures,
-    /// The programs of this product.
-    Product(fn() -> Product),
-}
-
-impl Kind {
-    /// The program of an instance, and its arguments.
-    fn web(self) -> (&'static str, &'static [&'static str]) {
-        match self {
-            Self::Fixtures => ("test-tools", &["fixtures-web"]),
-            Self::Product(product) => (product().brand().program, &[]),
-        }
-    }
-
-    /// The program of a worker, and its arguments.
-    fn worker(self) -> (&'static str, &'static [&'static str]) {
-        match self {
-            Self::Fixtures => ("test-tools", &["fixtures-worker"]),
-            Self::Product(product) => (product().brand().worker_program, &[]),
-        }
-    }
-
-    fn product(self) -> Product {
-        match self {
-            Self::Fixtures => fixtures::product(),
-            Self::Product(product) => product(),
-        }
-    }
-}
-
-/// Builds a [`Fleet`].
+/// The proxies of one instance.
 #[derive(Debug)]
-pub struct Plan {
-    kind: Kind,
-    instances: usize,
-    workers: usize,
-    persistence: Persistence,
-    environment: HashMap<String, String>,
-}
-
-impl Plan {
-    /// Three instances that share a database and a Redis without persistence.
-    pub fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            instances: 3,
-            workers: 0,
-            persistence: Persistence::None,
-            environment: HashMap::from([
-                ("SHUTDOWN_TIMEOUT".to_owned(), "10s".to_owned()),
-                // Counted as in production, but never reached.
-                ("RATE_LIMIT_PER_MINUTE".to_owned(), "100000".to_owned()),
-            ]),
-        }
-    }
-
-    /// Sets the number of workers, of the same kind as the instances.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// Sets the number of instances.
-    #[must_use]
-    pub fn instances(mut self, instances: usize) -> Self {
-        self.instances = instances;
-        self
-    }
-
-    /// Sets whether Redis keeps its data across a restart.
-    #[must_use]
-    pub fn persistence(mut self, persistence: Persistence) -> Self {
-        self.persistence = persistence;
-        self
-    }
-
-    /// Sets an environment variable of every process.
-    #[must_use]
-    pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
-        self.environment.insert(variable.to_owned(), value.into());
-        self
-    }
-
-    /// Configures sign-in through this GitHub.
-    #[must_use]
-    pub fn with_github(self, github: &GitHub) -> Self {
-        github.settings().into_iter().fold(self, |it, (variable, value)| it.with(variable, value))
-    }
-
-    /// Starts all processes and waits until each of them answers.
-    pub async fn start(self) -> Fleet {
-        Fleet::start(self).await
-    }
+pub struct Wires {
+    /// The proxy to Redis.
+    pub redis: Wire,
+    /// The proxy to the database.
+    pub database: Wire,
 }
 
 /// Instances and workers that share a Redis and a database, each in its own process.
@@ -154,6 +69,7 @@ pub struct Fleet {
     environment: HashMap<String, String>,
     redis: Redis,
     database: Wire,
+    wires: Vec<Wires>,
     gates: Gates,
     app: App,
     balancer: (TcpListener, String),
@@ -175,7 +91,10 @@ impl Fleet {
         let origin = format!("http://{}", balancer.local_addr().expect("it is bound"));
         let redis = Redis::start(folder.path(), plan.persistence).await;
         let product = plan.kind.product();
-        let database_url = Box::pin(postgres::fresh_database(&product)).await;
+        let database_url = match plan.database {
+            Some(url) => url,
+            None => Box::pin(crate::postgres::fresh_database(&product)).await,
+        };
         let (database, database_url) = cuttable(&database_url).await;
         let gates = Gates::default();
         let gate_keeper = gates.serve().await;
@@ -208,6 +127,7 @@ impl Fleet {
             environment: environment.clone(),
             redis,
             database,
+            wires: Vec::new(),
             gates,
             app,
             balancer: (balancer, origin),
@@ -219,8 +139,12 @@ impl Fleet {
             environment.insert("PORT".to_owned(), port.to_string());
             fleet.ports.push(port);
             fleet.webs.push(Web::new(format!("http://127.0.0.1:{port}")));
+            if plan.has_own_wires {
+                fleet.wires.push(own_wires(&mut environment).await);
+            }
             let program = plan.kind.web();
-            fleet.instances.push(started("web", index, program, environment, fleet.folder.path()));
+            let folder = fleet.folder.path();
+            fleet.instances.push(started("web", index, program, &plan.prefix, environment, folder));
         }
         for index in 0..plan.instances {
             fleet.ready(index).await;
@@ -231,7 +155,8 @@ impl Fleet {
             environment.insert("WORKER_PORT".to_owned(), port.to_string());
             fleet.worker_webs.push(Web::new(format!("http://127.0.0.1:{port}")));
             let program = plan.kind.worker();
-            fleet.workers.push(started("worker", index, program, environment, fleet.folder.path()));
+            let folder = fleet.folder.path();
+            fleet.workers.push(started("worker", index, program, &[], environment, folder));
         }
         for index in 0..plan.workers {
             fleet.worker_ready(index).await;
@@ -308,6 +233,11 @@ impl Fleet {
     /// The proxy between the processes and their database.
     pub fn database(&self) -> &Wire {
         &self.database
+    }
+
+    /// The proxies of one instance, if it has its own ([`Plan::own_wires`]).
+    pub fn wires(&self, index: usize) -> &Wires {
+        &self.wires[index]
     }
 
     /// Terminates every connection on the side of the database, as a restart does.
@@ -424,13 +354,17 @@ fn started(
     role: &str,
     index: usize,
     (program, arguments): (&str, &[&str]),
+    prefix: &[OsString],
     environment: HashMap<String, String>,
     folder: &Path,
 ) -> Program {
+    let mut words = prefix.to_vec();
+    words.push(built(program).into());
+    words.extend(arguments.iter().map(Into::into));
     Program::start(Recipe {
         name: format!("{role}-{index}"),
-        program: built(program),
-        arguments: arguments.iter().map(Into::into).collect(),
+        program: words.remove(0).into(),
+        arguments: words,
         environment,
         folder: folder.to_owned(),
     })
@@ -452,7 +386,16 @@ async fn drain(program: &mut Program) {
     assert!(status.success(), "{status}:\n{}", program.log());
 }
 
-/// Starts a proxy to the server of a database URL. Returns it and the URL through it.
+/// Leads an instance to Redis and to the database through proxies of its own.
+async fn own_wires(environment: &mut HashMap<String, String>) -> Wires {
+    let (redis, redis_url) = cuttable(&environment["REDIS_URL"]).await;
+    let (database, database_url) = cuttable(&environment["DATABASE_URL"]).await;
+    environment.insert("REDIS_URL".to_owned(), redis_url);
+    environment.insert("DATABASE_URL".to_owned(), database_url);
+    Wires { redis, database }
+}
+
+/// Starts a proxy to the server of a URL. Returns it and the URL through it.
 async fn cuttable(url: &str) -> (Wire, String) {
     let mut url: url::Url = url.parse().expect("we made it");
     let host = url.host_str().unwrap_or("127.0.0.1").parse().expect("it is an address");

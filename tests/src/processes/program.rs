@@ -112,6 +112,12 @@ impl Program {
         self.running.is_some()
     }
 
+    /// Whether it has ended, by itself or by a signal.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.running.as_mut().map(|it| it.guard.try_wait());
+        ended.is_none_or(|it| it.expect("the guard is our child").is_some())
+    }
+
     /// Its process id. Panics if it does not run.
     pub fn pid(&self) -> u32 {
         let running = self.running.as_ref().expect("it runs");
@@ -152,6 +158,16 @@ impl Program {
         self.ended().await;
     }
 
+    /// Sends it a signal that ends it, and blocks until it has ended.
+    pub(super) fn end_by(&mut self, signal: Signal) {
+        self.signal(signal);
+        if let Some(mut running) = self.running.take()
+            && let Err(error) = running.guard.wait()
+        {
+            tracing::warn!(%error, "Could not wait for the end of {}", self.recipe.name);
+        }
+    }
+
     /// Waits for its end and returns its exit status.
     pub async fn ended(&mut self) -> ExitStatus {
         let name = self.recipe.name.clone();
@@ -179,7 +195,8 @@ impl Program {
         eprintln!("The log of {} ends so:\n{}", self.recipe.name, lines[last..].join("\n"));
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// The file with its output.
+    pub fn log_path(&self) -> PathBuf {
         self.recipe.folder.join(format!("{}.log", self.recipe.name))
     }
 }

@@ -1,9 +1,12 @@
 //! The Redis server of a fleet, which a test can disconnect, empty, pause and kill.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, net::SocketAddr, path::Path};
+
+use ::redis::{Client, Cmd, FromRedisValue, RedisResult};
+use tempfile::TempDir;
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
 };
 
@@ -24,9 +27,19 @@ pub enum Persistence {
 pub struct Redis {
     program: Program,
     port: u16,
+    /// Its own folder, unless it uses the one of a fleet. Deleted after the program has ended.
+    _folder: Option<TempDir>,
 }
 
 impl Redis {
+    /// Starts a server that belongs to no fleet.
+    pub async fn alone(persistence: Persistence) -> Self {
+        let folder = tempfile::Builder::new().prefix("redis-").tempdir();
+        let folder = folder.expect("a temporary folder can be made");
+        let redis = Self::start(folder.path(), persistence).await;
+        Self { _folder: Some(folder), ..redis }
+    }
+
     pub(super) async fn start(folder: &Path, persistence: Persistence) -> Self {
         let program = redis::find();
         let port = free_port();
@@ -50,7 +63,7 @@ impl Redis {
             environment: HashMap::new(),
             folder: folder.to_owned(),
         });
-        let redis = Self { program, port };
+        let redis = Self { program, port, _folder: None };
         redis.ready().await;
         redis
     }
@@ -58,6 +71,11 @@ impl Redis {
     /// `redis://127.0.0.1:port`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// `127.0.0.1:port`.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     /// Kills it (`SIGKILL`) and waits for its end.
@@ -93,14 +111,26 @@ impl Redis {
         }
     }
 
-    /// Runs a command and returns the first line of the reply.
+    /// Runs a command and returns its reply: the content of a bulk string, or the first line of any other.
     pub async fn command(&self, command: &str) -> std::io::Result<String> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         let mut stream = BufReader::new(stream);
         stream.write_all(format!("{command}\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_line(&mut answer).await?;
+        if let Some(length) = answer.trim_end().strip_prefix('$').and_then(|it| it.parse().ok()) {
+            let mut content = vec![0; length];
+            stream.read_exact(&mut content).await?;
+            return Ok(String::from_utf8_lossy(&content).into_owned());
+        }
         Ok(answer.trim_end().to_owned())
+    }
+
+    /// Runs a command and returns its whole reply.
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        let client = Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        command.query_async(&mut connection).await
     }
 
     async fn ready(&self) {

@@ -1,17 +1,29 @@
-//! A TCP proxy between a program and a server, which a test can cut or silence.
+//! A TCP proxy between a program and a server, which a test can cut, silence, slow down, and lead to
+//! another server.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{copy_bidirectional, sink},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sink},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
+    time::{Instant, sleep_until},
 };
 
+/// Size of a read buffer.
+const CHUNK: usize = 64 * 1024;
+
+/// The maximum number of delayed parts in one direction of a connection.
+const MAX_DELAYED: usize = 1_024;
+
 /// What the proxy does with connections.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct State {
+    /// Where new connections lead.
+    server: SocketAddr,
+    /// The time that data needs in each direction.
+    delay: Duration,
     /// Every connection is closed at once, as if the server were down.
     cut: bool,
     /// No connection is closed and no data is forwarded, also on new connections, as if the server had
@@ -34,8 +46,9 @@ impl Wire {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
-        let state = Arc::new(watch::Sender::new(State::default()));
-        let running = tokio::spawn(serve(listener, server, Arc::clone(&state)));
+        let state = State { server, delay: Duration::ZERO, cut: false, frozen: false, silenced: 0 };
+        let state = Arc::new(watch::Sender::new(state));
+        let running = tokio::spawn(serve(listener, Arc::clone(&state)));
         Self { address, state, running }
     }
 
@@ -64,11 +77,22 @@ impl Wire {
         });
     }
 
-    /// Forwards new connections again.
+    /// Delivers data in each direction only after this time, so that a round trip takes twice as long.
+    pub fn delay(&self, delay: Duration) {
+        self.state.send_modify(|it| it.delay = delay);
+    }
+
+    /// Leads new connections to another server. Open connections stay.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.state.send_modify(|it| it.server = server);
+    }
+
+    /// Forwards new connections again, without a delay.
     pub fn mend(&self) {
         self.state.send_modify(|it| {
             it.cut = false;
             it.frozen = false;
+            it.delay = Duration::ZERO;
         });
     }
 }
@@ -79,21 +103,21 @@ impl Drop for Wire {
     }
 }
 
-async fn serve(listener: TcpListener, server: SocketAddr, state: Arc<watch::Sender<State>>) {
+async fn serve(listener: TcpListener, state: Arc<watch::Sender<State>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((near, _)) = accepted else { continue };
-                connections.spawn(pass(near, server, state.subscribe()));
+                connections.spawn(pass(near, state.subscribe()));
             }
             Some(_ended) = connections.join_next() => {}
         }
     }
 }
 
-async fn pass(mut near: TcpStream, server: SocketAddr, mut state: watch::Receiver<State>) {
-    let State { cut, frozen, silenced } = *state.borrow();
+async fn pass(mut near: TcpStream, mut state: watch::Receiver<State>) {
+    let State { server, cut, frozen, silenced, .. } = *state.borrow();
     if cut {
         return;
     }
@@ -104,8 +128,9 @@ async fn pass(mut near: TcpStream, server: SocketAddr, mut state: watch::Receive
             // Otherwise Nagle's algorithm delays small packets.
             drop(side.set_nodelay(true));
         }
+        let now = state.clone();
         tokio::select! {
-            _ = copy_bidirectional(&mut near, &mut server) => return,
+            () = forward(&mut near, &mut server, &now) => return,
             changed = state.wait_for(|it| it.cut || it.silenced > silenced) => {
                 if changed.is_err() {
                     return;
@@ -124,4 +149,39 @@ async fn pass(mut near: TcpStream, server: SocketAddr, mut state: watch::Receive
         _ = state.wait_for(|it| it.cut) => {}
     }
     drop(far);
+}
+
+/// Forwards data in both directions until both sides have ended.
+async fn forward(near: &mut TcpStream, far: &mut TcpStream, state: &watch::Receiver<State>) {
+    let (from_near, to_near) = near.split();
+    let (from_far, to_far) = far.split();
+    tokio::join!(carry(from_near, to_far, state), carry(from_far, to_near, state));
+}
+
+/// Forwards data in one direction until its sender has ended, each part after the delay of that time.
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    state: &watch::Receiver<State>,
+) {
+    let (sender, mut parts) = mpsc::channel::<(Instant, Vec<u8>)>(MAX_DELAYED);
+    let reading = async move {
+        let mut chunk = vec![0; CHUNK];
+        while let Ok(read @ 1..) = from.read(&mut chunk).await {
+            let due = Instant::now() + state.borrow().delay;
+            if sender.send((due, chunk[..read].to_vec())).await.is_err() {
+                break;
+            }
+        }
+    };
+    let writing = async move {
+        while let Some((due, part)) = parts.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&part).await.is_err() {
+                break;
+            }
+        }
+        drop(to.shutdown().await);
+    };
+    tokio::join!(reading, writing);
 }

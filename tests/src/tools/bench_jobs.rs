@@ -39,7 +39,7 @@ const CLIENTS: usize = 16;
 /// Jobs of the second measurement, one after the other.
 const SINGLE: usize = 500;
 /// Concurrency of each worker.
-const PLACES: u32 = 64;
+pub(super) const PLACES: u32 = 64;
 /// Notes of one import.
 const NOTES: usize = 10_000;
 /// Imports, each for another user.
@@ -49,9 +49,9 @@ const STEPS: u32 = 500;
 
 /// Runs empty jobs and records when each has started.
 #[derive(Default)]
-struct Nothing {
+pub(super) struct Nothing {
     begun: Mutex<BTreeMap<JobId, Instant>>,
-    runs: AtomicUsize,
+    pub(super) runs: AtomicUsize,
     one: Notify,
 }
 
@@ -82,20 +82,44 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Connections of several processes to the database in `DATABASE_URL`.
+pub(super) struct Connections {
+    config: Config,
+    dependencies: Dependencies,
+}
+
+impl Connections {
+    /// Migrates the database.
+    pub(super) async fn migrated() -> anyhow::Result<Self> {
+        let config = Config::from_env(&notes::product())?;
+        let (_, dependencies) = Dependencies::configured(&config, Arc::new(SystemClock))?;
+        let connections = Self { config, dependencies };
+        let db = connections.connect().await?.db().schema_connection().await?;
+        notes::product().schema().migrate(&db).await?;
+        Ok(connections)
+    }
+
+    /// Connects as a process of its own does.
+    pub(super) async fn connect(&self) -> anyhow::Result<App> {
+        App::connect_with(&self.config, self.dependencies.clone()).await
+    }
+
+    pub(super) fn worker_settings(&self) -> Settings {
+        Settings::of(&self.config)
+    }
+}
+
 /// Measures the queue, the workers and the database.
 async fn queue() -> anyhow::Result<()> {
-    let config = Config::from_env(&notes::product())?;
-    let (_, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
-    let connect = async || App::connect_with(&config, given.clone()).await;
-    let web = connect().await?;
-    notes::product().schema().migrate(&web.db().schema_connection().await?).await?;
+    let connections = Connections::migrated().await?;
+    let web = connections.connect().await?;
 
     let nothing = Arc::new(Nothing::default());
     let shutdown = CancellationToken::new();
     let mut workers = JoinSet::new();
     for _ in 0..2 {
-        let settings = Settings { concurrency: PLACES, ..Settings::of(&config) };
-        let worker = Worker::new(connect().await?, nothing.clone(), settings);
+        let settings = Settings { concurrency: PLACES, ..connections.worker_settings() };
+        let worker = Worker::new(connections.connect().await?, nothing.clone(), settings);
         workers.spawn(worker.run(shutdown.clone()));
     }
 
@@ -105,9 +129,7 @@ async fn queue() -> anyhow::Result<()> {
         let web = web.clone();
         clients.spawn(async move {
             for n in (client..JOBS).step_by(CLIENTS) {
-                jobs::enqueue(web.jobs(), new_job(n % PEOPLE))
-                    .await
-                    .context("a job was refused")?;
+                jobs::enqueue(web.jobs(), new_job(user(n))).await.context("a job was refused")?;
             }
             anyhow::Ok(())
         });
@@ -135,17 +157,7 @@ async fn queue() -> anyhow::Result<()> {
 
     let mut latencies = Vec::with_capacity(SINGLE);
     for n in 0..SINGLE {
-        let job = new_job(n % PEOPLE);
-        let (id, asked) = (job.id.clone(), Instant::now());
-        jobs::enqueue(web.jobs(), job).await.context("a job was refused")?;
-        let started = loop {
-            let started = nothing.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            match started {
-                Some(started) => break started,
-                None => nothing.one.notified().await,
-            }
-        };
-        latencies.push(started.saturating_duration_since(asked));
+        latencies.push(start_of(&web, &nothing, new_job(user(n))).await?);
     }
     println!("from enqueue to start, {SINGLE} one by one: {}", quantiles(latencies));
 
@@ -154,6 +166,25 @@ async fn queue() -> anyhow::Result<()> {
         worker?;
     }
     Ok(())
+}
+
+/// The owner of the job with this number.
+fn user(n: usize) -> String {
+    format!("dev:p{}", n % PEOPLE)
+}
+
+/// Enqueues a job. Returns the time until it has started.
+pub(super) async fn start_of(web: &App, runner: &Nothing, job: NewJob) -> anyhow::Result<Duration> {
+    let (id, asked) = (job.id.clone(), Instant::now());
+    jobs::enqueue(web.jobs(), job).await.context("a job was refused")?;
+    loop {
+        let notified = runner.one.notified();
+        let started = runner.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(started) = started {
+            return Ok(started.saturating_duration_since(asked));
+        }
+        notified.await;
+    }
 }
 
 /// Measures an import of many notes, from the call to its result.
@@ -202,7 +233,7 @@ async fn progress() {
     cluster.stop().await;
 }
 
-fn quantiles(mut times: Vec<Duration>) -> String {
+pub(super) fn quantiles(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |part: usize| {
         let time = times[(times.len() * part / 100).min(times.len() - 1)];
@@ -212,17 +243,17 @@ fn quantiles(mut times: Vec<Duration>) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn per_second(number: usize, time: Duration) -> f64 {
+pub(super) fn per_second(number: usize, time: Duration) -> f64 {
     number as f64 / time.as_secs_f64()
 }
 
-fn new_job(person: usize) -> NewJob {
+pub(super) fn new_job(user: String) -> NewJob {
     let arguments = to_raw_value(&json!({ "text": "nothing" })).expect("plain JSON");
     NewJob {
         id: JobId::random(),
         call: JobCall {
             caller: Caller {
-                user: UserId::new(format!("dev:p{person}")),
+                user: UserId::new(user),
                 client: "bench".into(),
                 scopes: ["notes:read".to_owned()].into(),
                 grant: "bench".into(),

@@ -1,73 +1,185 @@
 //! `bench-streams` measures the memory per session and per open stream of an instance, and how soon a
 //! client that resumes a stream at another instance gets the missed event. It uses two instances with a
 //! private PostgreSQL and a private Redis.
+//!
+//! `bench-streams-client` holds streams open: one process cannot have the sockets of both instances, because
+//! many systems limit a process to 20,000 files.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::{
-    fs,
+    env, fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use futures_util::{StreamExt as _, stream};
+use anyhow::{Context as _, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use tests::{
-    client::{Legacy, Stream, Web},
+    client::{Legacy, Web},
     processes::{Fleet, Kind, Plan},
     schema::Revision,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::spawn_blocking,
 };
 
 /// Sessions before the measurement, so that one-time allocations are not counted.
 const WARM_UP: usize = 2_000;
-/// Sessions without an open stream.
-const SESSIONS: usize = 10_000;
-/// Open streams of one instance.
-const STREAMS: usize = 5_000;
+/// Sessions without an open stream, of both instances together, if `SESSIONS` is not set.
+const SESSIONS: usize = 20_000;
+/// Open streams of each instance, if `STREAMS` is not set.
+const STREAMS: usize = 10_000;
+/// Sessions of each user: fewer than the most that a user may have.
+const SESSIONS_PER_USER: usize = 50;
 /// Calls whose client resumes at another instance.
 const RESUMES: usize = 500;
-/// Whose they all are: so many that nobody has more sessions than one person may.
-const PEOPLE: usize = 300;
 /// Concurrent clients.
 const CLIENTS: usize = 32;
+/// How long an instance has for returning memory after its streams have closed.
+const SETTLING: Duration = Duration::from_secs(15);
 
 const REVISION: Revision = Revision::November2025;
 
 pub(crate) async fn main() -> anyhow::Result<()> {
+    let session_count = number("SESSIONS", SESSIONS)?;
+    let stream_count = number("STREAMS", STREAMS)?;
     let mut fleet = Plan::new(Kind::Fixtures).instances(2).with("LOG", "warn").start().await;
+    let session_count = session_count.max(2 * stream_count);
     let mut tokens = Vec::new();
-    for person in 0..PEOPLE {
-        tokens.push(fleet.token(&format!("p{person}")).await);
+    for user in 0..(WARM_UP + session_count).div_ceil(SESSIONS_PER_USER) {
+        tokens.push(fleet.token(&format!("p{user}")).await);
     }
-    sessions(fleet.web(0), &tokens, WARM_UP).await;
+    let (warm_up, tokens) = tokens.split_at(WARM_UP / SESSIONS_PER_USER);
+    println!("idle: {}", Memory::of(&mut fleet, 0)?);
+    sessions(&fleet, warm_up, WARM_UP).await;
 
-    for _ in 0..2 {
-        let before = memory(&mut fleet)?;
-        sessions(fleet.web(0), &tokens, SESSIONS).await;
-        let grown = memory(&mut fleet)? - before;
-        println!("{SESSIONS} sessions without a socket: {} bytes each", grown / signed(SESSIONS));
+    let (before, redis) = (Memory::of(&mut fleet, 0)?, redis_memory(&mut fleet).await?);
+    let all = sessions(&fleet, tokens, session_count).await;
+    let after = Memory::of(&mut fleet, 0)?;
+    let redis = redis_memory(&mut fleet).await? - redis;
+    let (count, each) = (all.len(), (after.resident - before.resident) / signed(all.len()));
+    println!("{count} sessions without a socket: {each} bytes of an instance for each");
+    println!("{count} sessions in Redis: {} bytes for each", redis / signed(count));
+
+    streams(&mut fleet, &all, stream_count).await?;
+    resumes(&fleet, &tokens[0]).await
+}
+
+/// Opens the streams of both instances, closes them, and opens them again.
+async fn streams(fleet: &mut Fleet, sessions: &[Legacy], count: usize) -> anyhow::Result<()> {
+    let before = Memory::of(fleet, 0)?;
+    for round in 1..=2 {
+        let mut clients = Vec::new();
+        for instance in 0..2 {
+            let share = sessions.iter().skip(instance).step_by(2).take(count);
+            clients.push(holding(fleet.ports()[instance], share).await?);
+        }
+        let open = Memory::of(fleet, 0)?;
+        let each = (open.resident - before.resident) / signed(count);
+        println!(
+            "round {round}: {count} open streams of each instance: {each} bytes for each; {open}"
+        );
+        for client in &mut clients {
+            client.kill()?;
+            client.wait()?;
+        }
+        closed(fleet).await;
+        println!("round {round}: after they have closed: {}", Memory::of(fleet, 0)?);
+        settle(&sessions[0].at(fleet.web(0))).await;
+        println!("round {round}: {SETTLING:?} later: {}", Memory::of(fleet, 0)?);
     }
+    Ok(())
+}
 
-    let sessions = sessions(fleet.web(0), &tokens, STREAMS).await;
-    for _ in 0..2 {
-        let before = memory(&mut fleet)?;
-        let streams = listening(&sessions).await;
-        let grown = memory(&mut fleet)? - before;
-        println!("{STREAMS} open streams: {} bytes each", grown / signed(STREAMS));
-        drop(streams);
-        closed(&fleet).await;
+/// Lets [`SETTLING`] pass with some ordinary calls: the allocator returns memory while it is in use.
+#[expect(clippy::disallowed_methods, reason = "measures what happens in real time")]
+async fn settle(client: &Legacy) {
+    let began = Instant::now();
+    while began.elapsed() < SETTLING {
+        let calls = (0..CLIENTS).map(|_| client.call("tools/list", json!({})));
+        futures_util::future::join_all(calls).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
 
-    let mut taken = Vec::with_capacity(RESUMES);
-    let ada = fleet.web(0).legacy(&tokens[0], REVISION).await;
+/// Starts a client that opens the streams of `sessions`, and waits until each has its first event.
+async fn holding(port: u16, sessions: impl Iterator<Item = &Legacy>) -> anyhow::Result<Child> {
+    let lines: Vec<_> =
+        sessions.map(|session| format!("{} {}\n", session.token(), session.session())).collect();
+    let lines = lines.concat();
+    spawn_blocking(move || {
+        let mut client = Command::new(env::current_exe()?)
+            .args(["bench-streams-client", &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut input = client.stdin.take().context("it is piped")?;
+        input.write_all(lines.as_bytes())?;
+        drop(input);
+        let mut answer = String::new();
+        let output = client.stdout.as_mut().context("it is piped")?;
+        BufReader::new(output).read_line(&mut answer)?;
+        ensure!(answer == "open\n", "the client could not open its streams");
+        Ok(client)
+    })
+    .await?
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ClientArguments {
+    port: u16,
+}
+
+/// Opens one stream for each line of the standard input (`TOKEN SESSION`), writes `open`, and keeps them
+/// until it is killed.
+pub(crate) async fn client(arguments: ClientArguments) -> anyhow::Result<()> {
+    let text = io::read_to_string(io::stdin())?;
+    let streams: Vec<TcpStream> = stream::iter(text.lines())
+        .map(|line| opened(arguments.port, line))
+        .buffer_unordered(CLIENTS)
+        .try_collect()
+        .await?;
+    println!("open");
+    std::future::pending::<()>().await;
+    drop(streams);
+    Ok(())
+}
+
+/// Opens a stream, and reads up to the end of its first event.
+async fn opened(port: u16, line: &str) -> anyhow::Result<TcpStream> {
+    let (token, session) = line.split_once(' ').context("a line has a token and a session")?;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!(
+        "GET /mcp HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\
+         Accept: text/event-stream\r\nMCP-Protocol-Version: {}\r\nMcp-Session-Id: {session}\r\n\r\n",
+        REVISION.as_str()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|bytes| bytes == b"\nid:") {
+        ensure!(stream.read_buf(&mut answer).await? > 0, "the stream was not opened");
+    }
+    ensure!(answer.starts_with(b"HTTP/1.1 200 "), "the stream was refused");
+    Ok(stream)
+}
+
+/// Loses connections of calls and resumes their streams at another instance.
+async fn resumes(fleet: &Fleet, token: &str) -> anyhow::Result<()> {
+    let mut times = Vec::with_capacity(RESUMES);
+    let ada = fleet.web(0).legacy(token, REVISION).await;
     let elsewhere = ada.at(fleet.web(1));
     let draft = json!({ "title": "Tea", "body": "Two minutes." });
     let item = ada.tool("items_create", draft).await.output()["id"].clone();
     for _ in 0..RESUMES {
-        taken.push(resumed(&ada, &elsewhere, json!({ "id": item })).await?);
+        times.push(resumed(&ada, &elsewhere, json!({ "id": item })).await?);
     }
-    taken.sort();
-    let at = |part: usize| taken[(RESUMES * part / 100).min(RESUMES - 1)].as_secs_f64() * 1_000.0;
+    times.sort();
+    let at = |part: usize| times[(RESUMES * part / 100).min(RESUMES - 1)].as_secs_f64() * 1_000.0;
     println!(
         "from coming back at another instance to the event that was missed, {RESUMES} times: p50 \
          {:.1} ms, p99 {:.1} ms",
@@ -77,41 +189,29 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Initializes `count` sessions.
-async fn sessions(web: &Web, tokens: &[String], count: usize) -> Vec<Legacy> {
+/// Initializes `count` sessions, at both instances in turn.
+async fn sessions(fleet: &Fleet, tokens: &[String], count: usize) -> Vec<Legacy> {
+    let webs: [&Web; 2] = [fleet.web(0), fleet.web(1)];
     stream::iter(0..count)
-        .map(|n| web.legacy_with(&tokens[n % tokens.len()], REVISION, json!({})))
-        .buffer_unordered(CLIENTS)
+        .map(|n| webs[n % 2].legacy_with(&tokens[n / 2 % tokens.len()], REVISION, json!({})))
+        .buffered(CLIENTS)
         .collect()
         .await
 }
 
-/// Opens the stream of every session, and waits for the first event of each.
-async fn listening(sessions: &[Legacy]) -> Vec<Stream> {
-    stream::iter(sessions)
-        .map(|session| async {
-            let mut stream = session.listen().await;
-            stream.next().await.expect("a stream begins with something to come back to");
-            stream
-        })
-        .buffer_unordered(CLIENTS)
-        .collect()
-        .await
-}
-
-/// Waits until the instance has closed its ends of the streams.
+/// Waits until the instances have closed their ends of the streams.
 async fn closed(fleet: &Fleet) {
-    let port = fleet.ports()[0];
+    let ports = fleet.ports().iter().map(|port| format!(":{port:04X}")).collect::<Vec<_>>();
     tests::eventually("the connections are closed", async || {
-        let tables = fs::read_to_string("/proc/net/tcp").ok()?;
-        let local = format!(":{port:04X} ");
-        let open = tables.lines().filter(|line| {
+        let table = fs::read_to_string("/proc/net/tcp").ok()?;
+        let open = table.lines().filter(|line| {
             let mut columns = line.split_whitespace().skip(1);
             // 01 is ESTABLISHED.
-            let (ours, _, state) = (columns.next(), columns.next(), columns.next());
-            ours.is_some_and(|it| format!("{it} ").ends_with(&local)) && state == Some("01")
+            let (local, _, state) = (columns.next(), columns.next(), columns.next());
+            local.is_some_and(|address| ports.iter().any(|port| address.ends_with(port)))
+                && state == Some("01")
         });
-        (open.count() < CLIENTS * 2).then_some(())
+        (open.count() < CLIENTS * 4).then_some(())
     })
     .await;
 }
@@ -134,13 +234,47 @@ async fn resumed(
     Ok(began.elapsed())
 }
 
-/// Resident memory of the first instance in bytes.
-fn memory(fleet: &mut Fleet) -> anyhow::Result<i64> {
-    let pid = fleet.instance(0).pid();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("needs Linux")?;
-    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: i64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes * 1024)
+/// The memory of a process in bytes.
+struct Memory {
+    /// All resident pages.
+    resident: i64,
+    /// Those that are not pages of a file, such as the program.
+    anonymous: i64,
+}
+
+impl Memory {
+    fn of(fleet: &mut Fleet, instance: usize) -> anyhow::Result<Self> {
+        let pid = fleet.instance(instance).pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("needs Linux")?;
+        let bytes = |name: &str| -> anyhow::Result<i64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kilobytes = line.with_context(|| format!("no {name}"))?.trim();
+            Ok(kilobytes.trim_end_matches(" kB").parse::<i64>()? * 1024)
+        };
+        Ok(Self { resident: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")? })
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (resident, anonymous) = (self.resident >> 10, self.anonymous >> 10);
+        write!(f, "{resident} kB resident, {anonymous} kB of it anonymous")
+    }
+}
+
+/// Returns the memory that Redis uses in bytes.
+async fn redis_memory(fleet: &mut Fleet) -> anyhow::Result<i64> {
+    let info = fleet.redis().command("INFO memory").await?;
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    Ok(line.context("Redis reports its memory")?.trim().parse()?)
+}
+
+/// Returns the number in an environment variable, or `default`.
+fn number(variable: &str, default: usize) -> anyhow::Result<usize> {
+    match env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable} is not a number")),
+        Err(_unset) => Ok(default),
+    }
 }
 
 fn signed(count: usize) -> i64 {

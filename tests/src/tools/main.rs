@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod bench_bare;
+mod bench_database;
 mod bench_engine;
 mod bench_instructions;
+mod bench_job_depth;
 mod bench_jobs;
 mod bench_search;
 mod bench_streams;
@@ -20,25 +22,32 @@ mod conformance_fleet;
 mod conformance_web;
 mod fixtures_web;
 mod fixtures_worker;
+mod probe;
 mod serving;
 mod sign_in_web;
+mod soak;
 mod with_servers;
 
 #[derive(Parser)]
 enum Tool {
     BenchBare,
+    BenchDatabase,
     BenchEngine(bench_engine::Arguments),
     BenchInstructions(bench_instructions::Arguments),
+    BenchJobDepth,
     BenchJobs,
     BenchSearch,
     BenchStreams,
+    BenchStreamsClient(bench_streams::ClientArguments),
     BenchWeb,
     Chaos,
     ConformanceFleet(conformance_fleet::Arguments),
     ConformanceWeb(conformance_web::Arguments),
     FixturesWeb,
     FixturesWorker(fixtures_worker::Arguments),
+    Probe(Box<probe::Arguments>),
     SignInWeb(sign_in_web::Arguments),
+    Soak(soak::Arguments),
     WithServers(with_servers::Arguments),
 }
 
@@ -46,18 +55,23 @@ enum Tool {
 async fn main() -> anyhow::Result<ExitCode> {
     match Tool::parse() {
         Tool::BenchBare => bench_bare::main().await?,
+        Tool::BenchDatabase => bench_database::main().await?,
         Tool::BenchEngine(arguments) => bench_engine::main(arguments).await?,
         Tool::BenchInstructions(arguments) => bench_instructions::main(arguments).await?,
+        Tool::BenchJobDepth => bench_job_depth::main().await?,
         Tool::BenchJobs => bench_jobs::main().await?,
         Tool::BenchSearch => bench_search::main().await?,
         Tool::BenchStreams => bench_streams::main().await?,
+        Tool::BenchStreamsClient(arguments) => bench_streams::client(arguments).await?,
         Tool::BenchWeb => bench_web::main().await?,
         Tool::Chaos => return chaos::main().await,
         Tool::ConformanceFleet(arguments) => conformance_fleet::main(arguments).await?,
         Tool::ConformanceWeb(arguments) => conformance_web::main(arguments).await?,
         Tool::FixturesWeb => fixtures_web::main().await?,
         Tool::FixturesWorker(arguments) => fixtures_worker::main(arguments).await?,
+        Tool::Probe(arguments) => return probe::main(&arguments).await,
         Tool::SignInWeb(arguments) => sign_in_web::main(arguments).await?,
+        Tool::Soak(arguments) => return soak::main(arguments).await,
         Tool::WithServers(arguments) => return with_servers::main(arguments).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use app::{
 };
 use futures_util::stream;
 use http::{HeaderValue, Method, StatusCode, header};
+use oauth::access::Authority;
 use poem::{Body, Endpoint, Request, Response};
 
 use crate::{http::error::ApiError, instance::Instance};
@@ -41,21 +42,8 @@ impl Endpoint for Downloads {
         };
         let token = request.raw_path_param("token").unwrap_or_default();
         let file = self.app.downloads().by_token(token).await.map_err(api_error)?;
-        let body = if has_body { body(self.app.clone(), file.clone()) } else { Body::empty() };
-        let mut response = Response::builder()
-            .content_type(&file.media_type)
-            .header(header::CONTENT_LENGTH, file.bytes)
-            .body(body);
-        let headers = response.headers_mut();
-        for (name, value) in HEADERS {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        // Downloads have file names of letters, digits, dots and dashes only.
-        let attachment = format!("attachment; filename=\"{}\"", file.file_name);
-        if let Ok(attachment) = HeaderValue::try_from(attachment) {
-            headers.insert(header::CONTENT_DISPOSITION, attachment);
-        }
-        Ok(response)
+        let authority = file.authority().clone();
+        Ok(respond(&self.app, file, authority, has_body))
     }
 }
 
@@ -70,27 +58,49 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Streams the file in chunks, as fast as the client reads. If a chunk is missing, or the access
-/// with which the file was created is revoked, the connection is aborted, so that the client does
+/// Responds with a file for as long as this access is valid, or only with its headers.
+pub(crate) fn respond(app: &App, file: Download, authority: Authority, has_body: bool) -> Response {
+    let mut response = Response::builder()
+        .content_type(&file.media_type)
+        .header(header::CONTENT_LENGTH, file.bytes)
+        .finish();
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // Downloads have file names of letters, digits, dots and dashes only.
+    let attachment = format!("attachment; filename=\"{}\"", file.file_name);
+    if let Ok(attachment) = HeaderValue::try_from(attachment) {
+        headers.insert(header::CONTENT_DISPOSITION, attachment);
+    }
+    if has_body {
+        response.set_body(body(app.clone(), file, authority));
+    }
+    response
+}
+
+/// Streams the file in chunks, as fast as the client reads. If a chunk is missing, or the access is
+/// revoked, the connection is aborted, so that the client does
 /// not mistake a part of the file for the whole.
-fn body(app: App, file: Download) -> Body {
-    let chunks = stream::try_unfold((app, file, 0), async |(app, file, number)| {
-        if app.oauth().revoked().is_denied(file.authority()) {
-            tracing::info!("Aborted a download: the access that created the file was revoked");
-            return Err(io::Error::other(DownloadError::NotFound));
-        }
-        match app.downloads().chunk(&file, number).await {
-            Ok(None) => Ok(None),
-            Ok(Some(bytes)) => Ok(Some((bytes, (app, file, number + 1)))),
-            Err(error) => {
-                tracing::warn!(
-                    dependency = error.dependency(), error = ?error,
-                    "Aborted a download: could not read the next chunk"
-                );
-                Err(io::Error::other(error))
+fn body(app: App, file: Download, authority: Authority) -> Body {
+    let chunks =
+        stream::try_unfold((app, file, authority, 0), async |(app, file, authority, number)| {
+            if app.oauth().revoked().is_denied(&authority) {
+                tracing::info!("Aborted a download: the access was revoked");
+                return Err(io::Error::other(DownloadError::NotFound));
             }
-        }
-    });
+            match app.downloads().chunk(&file, number).await {
+                Ok(None) => Ok(None),
+                Ok(Some(bytes)) => Ok(Some((bytes, (app, file, authority, number + 1)))),
+                Err(error) => {
+                    tracing::warn!(
+                        dependency = error.dependency(), error = ?error,
+                        "Aborted a download: could not read the next chunk"
+                    );
+                    Err(io::Error::other(error))
+                }
+            }
+        });
     Body::from_bytes_stream(chunks)
 }
 

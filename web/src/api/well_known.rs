@@ -8,6 +8,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::Par
 
 use crate::{
     http::{
+        dpop,
         error::{ErrorBody, RETRY_AFTER_SECONDS},
         request_id::RequestId,
     },
@@ -41,6 +42,12 @@ struct ProtectedResource {
     resource_name: String,
     /// The documentation.
     resource_documentation: String,
+    /// The signature algorithms of DPoP proofs (RFC 9449). Absent if DPoP is off.
+    #[oai(skip_serializing_if_is_none)]
+    dpop_signing_alg_values_supported: Option<Vec<String>>,
+    /// Whether every access token has to be bound to a key. Absent if DPoP is off.
+    #[oai(skip_serializing_if_is_none)]
+    dpop_bound_access_tokens_required: Option<bool>,
 }
 
 /// The public keys that verify access tokens (RFC 7517).
@@ -107,6 +114,7 @@ impl WellKnown {
 
     fn document(&self, resource: String) -> ProtectedResourceResponse {
         let public_url = &self.app.config().public_url;
+        let mode = self.app.oauth().dpop().mode();
         let document = ProtectedResource {
             resource,
             authorization_servers: vec![public_url.to_string()],
@@ -121,6 +129,8 @@ impl WellKnown {
             bearer_methods_supported: vec!["header".to_owned()],
             resource_name: self.app.product().brand().program.to_owned(),
             resource_documentation: format!("{public_url}/"),
+            dpop_signing_alg_values_supported: dpop::algorithms(&self.app),
+            dpop_bound_access_tokens_required: mode.is_on().then_some(mode.is_required()),
         };
         ProtectedResourceResponse::Found(Json(document), CACHE.to_owned())
     }

@@ -47,7 +47,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     for provider in &providers {
         report.note("sign-in", within(provider.check()).await);
         report.good("access", &provider.access_report());
-        if provider.policy().org.is_some() {
+        if provider.policy().remote_rules().is_some() {
             report.good("data keys", &data_keys(&config, &**provider));
         }
     }
@@ -67,7 +67,7 @@ fn client_documents(config: &Config) -> String {
     }
 }
 
-/// Describes the key that encrypts the tokens for membership checks.
+/// Describes the key that encrypts the tokens with which the access policy is checked again.
 fn data_keys(config: &Config, provider: &dyn IdentityProvider) -> String {
     let key = match config.data_keys().seals_with() {
         Some(KeySource::DataKeys) => "the first key of DATA_KEYS",

@@ -9,6 +9,7 @@ mod migrate;
 mod people;
 mod program;
 mod serve;
+mod service;
 mod store;
 mod token;
 
@@ -52,7 +53,7 @@ enum Command {
     Keys(keys::Command),
     /// Show the audit log, newest first
     Audit(audit::Options),
-    /// List clients, and revoke their access
+    /// List clients, create clients of services, and revoke the access of clients
     #[command(subcommand)]
     Clients(people::Clients),
     /// List users, and block or unblock them

@@ -12,14 +12,14 @@ use oauth::{
     grant::Reason,
     listing::{self, KnownClient, Person},
     login::{self, users},
-    revoke,
+    revoke, service_client,
 };
 use platform::{counted, terminal::say};
 
 use super::{
     connect::connect,
     lists::{Printing, time},
-    token,
+    service, token,
 };
 
 /// Commands for clients.
@@ -33,7 +33,10 @@ pub(crate) enum Clients {
         #[command(flatten)]
         printing: Printing,
     },
-    /// Revoke a client's access to all users who connected it
+    /// Create a client for a program without a user (client credentials)
+    Create(service::Options),
+    /// Revoke a client's access to all users who connected it; a client of a service can then no longer
+    /// authenticate
     Revoke {
         /// The `client_id`, as the audit log shows it
         #[arg(value_name = "ID")]
@@ -76,6 +79,10 @@ pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Res
         Clients::List { after, printing } => {
             list_clients(&app, after.as_deref(), &printing).await?;
         }
+        Clients::Create(options) => service::create(&app, options).await?,
+        Clients::Revoke { id } if service_client::is_id(&id) => {
+            service::revoke(&app, ClientId(id)).await?;
+        }
         Clients::Revoke { id } => revoke_client(&app, id).await?,
     }
     app.close().await;
@@ -86,12 +93,20 @@ async fn list_clients(app: &App, after: Option<&str>, printing: &Printing) -> an
     let clients = listing::clients(app.oauth(), after, printing.limit).await;
     printing.print(
         &clients.context("could not read the clients")?,
-        ["CLIENT", "KIND", "SINCE", "LAST USED", "CONNECTIONS", "NAME (UNCHECKED)"],
+        ["CLIENT", "KIND", "SINCE", "LAST USED", "CONNECTIONS", "REVOKED", "NAME (UNCHECKED)"],
         |client: &KnownClient| {
             let used = client.last_used.map(time).unwrap_or_default();
             let name = client.name.clone().unwrap_or_default();
-            let count = client.connections.to_string();
-            [client.client.clone(), client.kind.clone(), time(client.since), used, count, name]
+            let revoked = client.revoked.map(time).unwrap_or_default();
+            [
+                client.client.clone(),
+                client.kind.clone(),
+                time(client.since),
+                used,
+                client.connections.to_string(),
+                revoked,
+                name,
+            ]
         },
         |client| format!("--after {}", client.client),
     )

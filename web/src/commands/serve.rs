@@ -16,7 +16,9 @@ use app::{
     },
     metrics,
 };
+use futures_util::future::join_all;
 use mcp::{Engine, Stores};
+use oauth::login::provider::{Cause, Deadline, ProviderError};
 use platform::{ending, terminal::say};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +89,31 @@ async fn prepare(config: &Config) -> anyhow::Result<(Stores, App)> {
     // Without these checks the first request would fail, when the operator no longer watches.
     require_current(&app).await?;
     app.oauth().keys().jwks().await.context("could not read the signing keys")?;
+    prepare_providers(&app).await?;
     Ok((stores, app))
+}
+
+/// Checks the configuration of the identity providers, all at once. A provider that is unavailable is
+/// no reason not to start: everything but the sign-in works without it.
+async fn prepare_providers(app: &App) -> anyhow::Result<()> {
+    let deadline = Deadline::start();
+    let providers = app.oauth().providers().iter();
+    let prepared = join_all(providers.map(|provider| provider.prepare(deadline))).await;
+    for (provider, prepared) in app.oauth().providers().iter().zip(prepared) {
+        match prepared {
+            Ok(()) => {}
+            Err(error) if error.cause == Cause::Unavailable => tracing::warn!(
+                dependency = provider.id(), %error,
+                "Could not check the identity provider {}; retrying at the next sign-in",
+                provider.label()
+            ),
+            Err(ProviderError { message, cause: Cause::Misconfigured(advice) }) => {
+                bail!("{message}. {advice}")
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Result<TcpListener> {
@@ -138,9 +164,13 @@ impl fmt::Display for Banner<'_> {
         };
         let token = program::command_with(&[], "token --user me");
         let url_home = format!("{}/", config.public_url);
-        let sign_in = match config.providers().first() {
-            Some(provider) => provider.texts(things).banner,
-            None => oauth::login::NO_PROVIDER.to_owned(),
+        let sign_in = match &config.providers()[..] {
+            [] => oauth::login::NO_PROVIDER.to_owned(),
+            [provider] => provider.texts(things).banner,
+            several => {
+                let labels: Vec<&str> = several.iter().map(|provider| provider.label()).collect();
+                format!("with {}", labels.join(", "))
+            }
         };
         writeln!(
             f,

@@ -62,6 +62,12 @@ const CLIENT: &str = "command-line";
 
 /// Prints a token, and nothing else, to standard output.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
+    if config.oauth.dpop.is_required() {
+        bail!(
+            "DPOP=required accepts only tokens that are bound to a key, which this command cannot \
+             issue; set DPOP=allowed to use its tokens"
+        );
+    }
     let (_, app) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
     let found = users::get(app.db(), &user).await.context("could not look up the user")?;
@@ -82,6 +88,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
             session_id: uuid::Uuid::new_v4().to_string(),
             signed_in_at: None,
             ttl: Some(ttl),
+            dpop_key: None,
         })
         .await
         .context("could not create the token")?;

@@ -7,14 +7,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
 /// Response headers that scripts may read, besides the CORS-safelisted ones.
-const EXPOSED: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, \
+const EXPOSED: &str = "Mcp-Session-Id, WWW-Authenticate, DPoP-Nonce, Retry-After, RateLimit, \
                        RateLimit-Policy, X-Request-Id";
 
 /// Request headers that scripts may set, besides the CORS-safelisted ones.
-const REQUEST_HEADERS: [&str; 9] = [
+const REQUEST_HEADERS: [&str; 10] = [
     "accept",
     "authorization",
     "content-type",
+    "dpop",
     "last-event-id",
     "mcp-method",
     "mcp-name",

@@ -9,7 +9,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mcp::http::{Challenge, ForeignRequest};
+use mcp::http::ForeignRequest;
 use platform::counted;
 use poem::{
     Response,
@@ -17,7 +17,7 @@ use poem::{
 };
 use poem_openapi::Object;
 
-use super::request_id::RequestId;
+use super::{dpop, request_id::RequestId};
 
 /// The `Retry-After` of errors that usually pass without intervention, such as an unavailable
 /// database, in seconds.
@@ -48,6 +48,10 @@ pub(crate) enum ErrorHeader {
     RetryAfter(u64),
     /// `WWW-Authenticate`.
     Authenticate(HeaderValue),
+    /// `WWW-Authenticate`, once for each scheme, and `DPoP-Nonce`.
+    Challenges(Vec<HeaderValue>, Option<HeaderValue>),
+    /// `DPoP-Nonce`.
+    DpopNonce(HeaderValue),
     /// `Allow`: the methods of the path.
     Allow(&'static str),
 }
@@ -88,6 +92,16 @@ impl ErrorHeader {
         let (name, value) = match self {
             Self::RetryAfter(seconds) => (header::RETRY_AFTER, seconds.into()),
             Self::Authenticate(challenge) => (header::WWW_AUTHENTICATE, challenge),
+            Self::Challenges(challenges, nonce) => {
+                for challenge in challenges {
+                    headers.append(header::WWW_AUTHENTICATE, challenge);
+                }
+                match nonce {
+                    Some(nonce) => (dpop::NONCE, nonce),
+                    None => return,
+                }
+            }
+            Self::DpopNonce(nonce) => (dpop::NONCE, nonce),
             Self::Allow(methods) => (header::ALLOW, HeaderValue::from_static(methods)),
         };
         headers.insert(name, value);
@@ -235,13 +249,6 @@ impl From<ForeignRequest> for ApiError {
                  origin to ALLOWED_ORIGINS.",
             ),
         }
-    }
-}
-
-impl From<Challenge> for ApiError {
-    fn from(challenge: Challenge) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, challenge.code(), challenge.description())
-            .with_header(ErrorHeader::Authenticate(challenge.header()))
     }
 }
 

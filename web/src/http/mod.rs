@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod cookies;
 pub(crate) mod cors;
+pub(crate) mod dpop;
 pub(crate) mod error;
 pub(crate) mod fetch_metadata;
 pub(crate) mod observe;

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{error::RETRY_AFTER_SECONDS, probes::PROBES};
 
-/// The maximum number of connections. An open event stream costs about 20 KiB, so this many fit
+/// The maximum number of connections. An open event stream costs about 12 kB, so this many fit
 /// into the memory of the smallest machine that is deployed to.
-const MAX_CONNECTIONS: usize = 8_192;
+const MAX_CONNECTIONS: usize = 16_384;
 
 /// The number of connections beyond the maximum that are reserved for probes.
 const PROBE_CONNECTIONS: usize = 32;

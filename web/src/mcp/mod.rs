@@ -11,19 +11,23 @@ use std::{io, time::Duration};
 
 use ::mcp::{
     Caller, Engine, Reply,
-    http::{OriginPolicy, ResponseBody, response},
+    http::{OriginPolicy, ResponseBody, Scheme, response},
 };
 use app::{App, metrics};
 use futures_util::StreamExt;
 use http::{HeaderValue, Method, StatusCode, header};
 use oauth::limits;
+use platform::http_listener::LongResponse;
 use poem::{Body, Endpoint, Request, Response};
 
-use self::{caller::CallerError, measure::Measurement};
+use self::{
+    caller::{Authenticated, CallerError},
+    measure::Measurement,
+};
 use crate::{
     http::{
         body::{self, bounds::Bounds, budget::Budget},
-        cors,
+        cors, dpop,
         error::ApiError,
         rate_limit,
         request_id::RequestId,
@@ -37,6 +41,9 @@ const BODY: Bounds = Bounds { bytes: 4 * 1024 * 1024, time: Duration::from_mins(
 
 /// The accepted methods, as in `Allow`.
 pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+
+/// The method whose response is open until the client disconnects (2026-07-28).
+const LISTEN: &str = "subscriptions/listen";
 
 /// The endpoint.
 pub(crate) struct Mcp {
@@ -62,11 +69,12 @@ impl Mcp {
     }
 
     async fn respond_to(&self, request: Request) -> Result<Response, ApiError> {
-        let mut caller =
-            match caller::authenticate(&self.app, request.uri().path(), request.headers()).await {
-                Ok(caller) => caller,
-                Err(error) => return Err(self.refuse(&request, error).await),
-            };
+        let (method, path) = (request.method(), request.uri().path());
+        let authenticated = caller::authenticate(&self.app, method, path, request.headers()).await;
+        let Authenticated { mut caller, scheme, dpop_nonce } = match authenticated {
+            Ok(authenticated) => authenticated,
+            Err(error) => return Err(self.refuse(&request, error).await),
+        };
         let context = log_context(&request);
         context.set_user(caller.user.as_str());
         context.set_client(&caller.client);
@@ -87,16 +95,22 @@ impl Mcp {
             _ => return Err(ApiError::method_not_allowed(METHODS)),
         };
         reply.body = measurement.finish(reply.status, &reply.about, reply.body);
-        Ok(self.response(&caller, head.uri.path(), reply))
+        let is_long = head.method == Method::GET || reply.about.method == Some(LISTEN);
+        let mut response = self.response(&caller, scheme, head.uri.path(), reply);
+        if let Some(nonce) = dpop_nonce {
+            response.headers_mut().insert(dpop::NONCE, nonce);
+        }
+        if is_long && is_event_stream(&response) {
+            response.extensions_mut().insert(LongResponse);
+        }
+        Ok(response)
     }
 
     /// The error of a request without a caller. An invalid token counts against the client's
     /// network; if that exceeds the limit, the result is the error of the limit. A request without
     /// a token is not counted: that is how discovery starts.
     async fn refuse(&self, request: &Request, error: CallerError) -> ApiError {
-        if let CallerError::Challenge(challenge) = &error
-            && challenge.is_for_invalid_token()
-        {
+        if error.is_for_invalid_token() {
             let network = rate_limit::network(&self.app, request);
             let counted = rate_limit::take(&self.app, &limits::UNAUTHORIZED, &network).await;
             if let Err(limited) = counted {
@@ -106,9 +120,9 @@ impl Mcp {
         error.into()
     }
 
-    fn response(&self, caller: &Caller, path: &str, reply: Reply) -> Response {
+    fn response(&self, caller: &Caller, scheme: Scheme, path: &str, reply: Reply) -> Response {
         let metadata = || Some(caller::resource_metadata(&self.app, path));
-        let (head, body) = response(reply, &caller.scopes, metadata).into_parts();
+        let (head, body) = response(reply, &caller.scopes, scheme, metadata).into_parts();
         let mut response = Response::builder().status(head.status).finish();
         *response.headers_mut() = head.headers;
         *response.extensions_mut() = head.extensions;
@@ -125,6 +139,10 @@ impl Mcp {
         }
         response
     }
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == "text/event-stream")
 }
 
 impl Endpoint for Mcp {

@@ -1,4 +1,5 @@
-//! Client credentials in requests to the token and revocation endpoints (RFC 6749 section 2.3).
+//! Client credentials in requests to the token and revocation endpoints (RFC 6749 section 2.3, and RFC
+//! 7523 section 2.2).
 //!
 //! An `Authorization` header is client authentication only if its scheme is Basic. Any other header
 //! is ignored: HTTP libraries add the access token of an earlier sign-in, or a header that their
@@ -6,7 +7,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header};
-use oauth::client::Credentials;
+use oauth::{client::Credentials, service_client};
 use url::form_urlencoded;
 
 use super::form::Form;
@@ -26,6 +27,7 @@ enum Proof {
     None,
     Basic { decoded: String, verbatim: String },
     Post(String),
+    Assertion(String),
 }
 
 impl std::fmt::Debug for Proof {
@@ -45,6 +47,10 @@ pub(crate) enum CredentialsError {
     TwoWays,
     /// The request names no client.
     Missing,
+    /// `client_assertion_type` is missing, or is not that of a JWT.
+    AssertionType,
+    /// The assertion is not a JWT that names a client, or names another one than `client_id`.
+    AssertionClient,
 }
 
 impl Presented {
@@ -68,12 +74,40 @@ impl Presented {
         Ok(Self { id: basic.id, by_header: true, proof })
     }
 
+    /// Reads the credentials of a request that may have an assertion of the client. It names the client,
+    /// so `client_id` may be absent.
+    pub(crate) fn with_assertion(
+        headers: &HeaderMap,
+        form: &Form,
+    ) -> Result<Self, CredentialsError> {
+        let kind = form.get("client_assertion_type");
+        let Some(assertion) = form.get("client_assertion") else {
+            return match kind {
+                Some(_) => Err(CredentialsError::AssertionClient),
+                None => Self::of(headers, form),
+            };
+        };
+        if kind != Some(service_client::ASSERTION_TYPE) {
+            return Err(CredentialsError::AssertionType);
+        }
+        if form.get("client_secret").is_some() || Basic::of(headers)?.is_some() {
+            return Err(CredentialsError::TwoWays);
+        }
+        let named = service_client::claimed_client(assertion);
+        let id = named.ok_or(CredentialsError::AssertionClient)?;
+        if form.get("client_id").is_some_and(|other| other != id) {
+            return Err(CredentialsError::AssertionClient);
+        }
+        Ok(Self { id, by_header: false, proof: Proof::Assertion(assertion.to_owned()) })
+    }
+
     /// The proof, to be verified.
     pub(crate) fn credentials(&self) -> Credentials<'_> {
         match &self.proof {
             Proof::None => Credentials::None,
             Proof::Basic { decoded, verbatim } => Credentials::Basic { decoded, verbatim },
             Proof::Post(secret) => Credentials::Post(secret),
+            Proof::Assertion(assertion) => Credentials::Assertion(assertion),
         }
     }
 }

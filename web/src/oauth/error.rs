@@ -32,6 +32,10 @@ pub(crate) enum ErrorCode {
     InvalidClientMetadata,
     /// RFC 7591 section 3.2.2.
     UnapprovedSoftwareStatement,
+    /// RFC 9449 section 5.
+    InvalidDpopProof,
+    /// RFC 9449 section 8.
+    UseDpopNonce,
 }
 
 impl ErrorCode {
@@ -47,6 +51,8 @@ impl ErrorCode {
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
 }
@@ -56,7 +62,12 @@ impl ErrorCode {
 pub(crate) enum OAuthErrorResponse {
     /// The request is invalid; `error` is the reason.
     #[oai(status = 400)]
-    BadRequest(Json<ErrorBody>),
+    BadRequest(
+        Json<ErrorBody>,
+        /// The nonce for the next DPoP proof, with `use_dpop_nonce`.
+        #[oai(header = "DPoP-Nonce")]
+        Option<String>,
+    ),
     /// `invalid_client`: the client is unknown or failed to authenticate. A client that registered
     /// itself can register again.
     #[oai(status = 401)]
@@ -114,7 +125,13 @@ impl OAuthErrorResponse {
             StatusCode::SERVICE_UNAVAILABLE => {
                 Self::Unavailable(body, u32::try_from(retry_after).unwrap_or(u32::MAX))
             }
-            _ => Self::BadRequest(body),
+            _ => {
+                let nonce = match error.header {
+                    Some(ErrorHeader::DpopNonce(nonce)) => nonce.to_str().ok().map(str::to_owned),
+                    _ => None,
+                };
+                Self::BadRequest(body, nonce)
+            }
         }
     }
 }
@@ -169,7 +186,7 @@ const BASIC: ErrorHeader =
 pub(super) fn unavailable() -> ApiError {
     ApiError::unavailable(
         "The server cannot do this at the moment. Nothing has changed: send the same request again \
-         in a few seconds.",
+         in a few seconds, with a new assertion or DPoP proof if it had one.",
     )
 }
 
@@ -201,9 +218,18 @@ impl From<CredentialsError> for ApiError {
             )
             .with_header(BASIC),
             CredentialsError::TwoWays => invalid_request(
-                "Send the client's credentials once: in one Authorization header or in the body.",
+                "Send the client's credentials once: in one Authorization header, or in the body as a \
+                 secret or as an assertion.",
             ),
             CredentialsError::Missing => invalid_request("client_id is required."),
+            CredentialsError::AssertionType => invalid_request(
+                "client_assertion_type must be \
+                 urn:ietf:params:oauth:client-assertion-type:jwt-bearer.",
+            ),
+            CredentialsError::AssertionClient => invalid(
+                ErrorCode::InvalidClient,
+                "The client_assertion is not a signed JWT whose sub is the client_id, or is missing.",
+            ),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use app::App;
 use oauth::{
-    client::{self, Client, ClientError},
+    client::{self, Client, ClientError, Credentials},
     limits,
+    service_client::{self, AuthenticationError},
 };
 use poem::Request;
 use poem_openapi::payload::Payload;
@@ -14,10 +15,17 @@ use poem_openapi::payload::Payload;
 use super::{
     credentials::Presented,
     deferred_body::DeferredBody,
-    error::{invalid_client, invalid_request, may_be_guess, unavailable},
+    error::{
+        ErrorCode, invalid, invalid_client, invalid_request, may_be_guess, sentence, unavailable,
+    },
     form::Form,
 };
-use crate::http::{body::bounds::Bounds, error::ApiError, rate_limit, request_info::log_context};
+use crate::http::{
+    body::bounds::Bounds,
+    error::ApiError,
+    rate_limit,
+    request_info::{log_context, request_info},
+};
 
 /// Parameters are short: the longest meaningful one is a resource.
 const BODY: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
@@ -48,13 +56,22 @@ impl<'a> FormRequest<'a> {
 
     /// The client credentials in the request, not yet verified.
     pub(super) fn presented(&self) -> Result<Presented, ApiError> {
-        Ok(Presented::of(self.http.headers(), &self.form)?)
+        let headers = self.http.headers();
+        Ok(if service_client::is_enabled(self.app.oauth()) {
+            Presented::with_assertion(headers, &self.form)?
+        } else {
+            Presented::of(headers, &self.form)?
+        })
     }
 
     /// Verifies the credentials of a client.
     pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Client, ApiError> {
         client::add_to_log_context(self.app.oauth(), &presented.id, &log_context(self.http));
         let invalid_client = || invalid_client(presented.by_header);
+        let is_assertion = matches!(presented.credentials(), Credentials::Assertion(_));
+        if is_assertion || service_client::is_id(&presented.id) {
+            return self.authenticate_service(presented).await;
+        }
         let client = match client::find_snapshot(self.app.oauth(), &presented.id).await {
             Ok(client) => client,
             Err(ClientError::Unavailable) => return Err(unavailable()),
@@ -63,6 +80,25 @@ impl<'a> FormRequest<'a> {
         client::authenticate(&client, presented.credentials())
             .map_err(|_bad_credentials| invalid_client())?;
         Ok(client)
+    }
+
+    /// Verifies the credentials of a service client.
+    async fn authenticate_service(&self, presented: &Presented) -> Result<Client, ApiError> {
+        let oauth = self.app.oauth();
+        if !service_client::is_enabled(oauth) {
+            return Err(invalid_client(presented.by_header));
+        }
+        let info = request_info(self.app, self.http);
+        let (id, credentials) = (&presented.id, presented.credentials());
+        let authenticated = service_client::authenticate(oauth, id, credentials, &info).await;
+        authenticated.map_err(|error| match error {
+            AuthenticationError::Invalid(_) => invalid_client(presented.by_header),
+            AuthenticationError::Assertion(_) => {
+                invalid(ErrorCode::InvalidClient, sentence(&error))
+            }
+            AuthenticationError::TooOften(wait) => ApiError::too_many_requests(wait),
+            AuthenticationError::Keys(_) | AuthenticationError::Unavailable => unavailable(),
+        })
     }
 
     /// Returns `result`. If it is an error and the request may have been a guess, counts the

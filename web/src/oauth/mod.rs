@@ -7,9 +7,11 @@
 
 mod credentials;
 mod deferred_body;
+mod dpop;
 mod error;
 mod form;
 mod form_request;
+mod machine;
 pub(crate) mod metadata;
 pub(crate) mod register;
 pub(crate) mod revoke;

@@ -53,6 +53,9 @@ struct ClientMetadata {
     scope: Option<String>,
     /// `native` or `web`.
     application_type: Option<String>,
+    /// Whether it gets only tokens that are bound to a key (RFC 9449). Ignored if this server does not
+    /// support DPoP.
+    dpop_bound_access_tokens: Option<bool>,
 }
 
 /// A registered client.
@@ -74,6 +77,10 @@ struct RegisteredClient {
     token_endpoint_auth_method: String,
     /// The scopes that it may request: the known part of its registration, or all.
     scope: String,
+    /// Whether it gets only tokens that are bound to a key (RFC 9449). Absent if this server does not
+    /// support DPoP.
+    #[oai(skip_serializing_if_is_none)]
+    dpop_bound_access_tokens: Option<bool>,
 }
 
 #[derive(ApiResponse)]
@@ -161,6 +168,7 @@ impl From<Registered> for RegisteredClient {
             response_types: strings(&client.response_types),
             token_endpoint_auth_method: method(client.token_endpoint_auth_method).to_owned(),
             scope: client.scope.to_string(),
+            dpop_bound_access_tokens: client.dpop_bound_access_tokens,
         }
     }
 }

@@ -1,17 +1,17 @@
 //! `/account`: lists and disconnects the user's connected apps, and deletes the account.
 
+use std::sync::Arc;
+
 use app::App;
 use askama::Template;
 use http::{Method, StatusCode};
 use oauth::{
     account::{self, ConnectedApp},
-    consent, limits,
-    login::{self, Session},
+    calls, consent, limits,
+    login::{self, IdentityProvider, Session, StartError},
     redirect_uri::{self, Destination},
 };
-use platform::db::Failure;
 use poem::{Endpoint, Request, Response};
-use subtle::ConstantTimeEq as _;
 
 use super::sign_in;
 use crate::{
@@ -21,7 +21,19 @@ use crate::{
         request_info::{log_context, request_info},
     },
     instance::Instance,
-    pages::{error_page, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit},
+    pages::{
+        error_page,
+        fields::Fields,
+        frame::Frame,
+        respond::see_other,
+        signed_in::{
+            session,
+            tabs::{self, Tab},
+            unavailable,
+        },
+        visit::PageVisit,
+        words,
+    },
 };
 
 /// The accepted methods.
@@ -30,7 +42,7 @@ pub(crate) const METHODS: &str = "GET, HEAD, POST";
 /// The page that asks for confirmation before the account is deleted.
 pub(crate) const DELETE_PATH: &str = "/account/delete";
 
-const PATH: &str = "/account";
+const PATH: &str = tabs::APPS;
 
 /// The pages.
 #[derive(Clone)]
@@ -42,17 +54,27 @@ pub(crate) struct Account {
 #[template(path = "account_out.html")]
 struct SignedOutPage<'a> {
     frame: &'a Frame,
-    /// The button that starts the sign-in. `None`: the server has no identity provider.
-    button: Option<&'a str>,
+    /// The buttons that start the sign-in. Empty: the server has no identity provider.
+    buttons: &'a [Button],
     done: Option<String>,
+}
+
+/// A button that starts the sign-in.
+struct Button {
+    /// The id of the identity provider.
+    provider: String,
+    text: String,
 }
 
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage<'a> {
     frame: &'a Frame,
+    tabs: &'a [Tab],
     session: &'a Session,
     apps: &'a [ShownApp],
+    /// The number of days whose calls are shown.
+    days: i32,
     used: Option<String>,
     jobs: String,
     done: Option<String>,
@@ -72,9 +94,14 @@ struct ShownApp {
     grant: String,
     name: String,
     may: String,
-    destination: String,
+    /// Where access goes. `None`: to the app, without a redirect.
+    destination: Option<String>,
+    /// The identity provider that connected it.
+    through: Option<String>,
     used: String,
+    calls: String,
     connected: String,
+    bound_to_key: bool,
 }
 
 impl Account {
@@ -87,11 +114,13 @@ impl Account {
         let frame = Frame::of(request);
         let done = Fields::of_query(request.uri());
         let done = done.one("done").and_then(|done| notice(done, frame.brand.things));
-        let Some(session) = self.session(request).await? else {
-            let texts =
-                self.app.oauth().provider().map(|provider| provider.texts(frame.brand.things));
-            let button = texts.as_ref().map(|texts| &*texts.button);
-            let page = SignedOutPage { frame: &frame, button, done };
+        let Some(session) = session::find(&self.app, request).await? else {
+            let button = |provider: &Arc<dyn IdentityProvider>| Button {
+                provider: provider.id().to_owned(),
+                text: provider.texts(frame.brand.things).button,
+            };
+            let buttons: Vec<_> = self.app.oauth().providers().iter().map(button).collect();
+            let page = SignedOutPage { frame: &frame, buttons: &buttons, done };
             return Ok(frame.show(StatusCode::OK, &page));
         };
         if request.uri().path() == DELETE_PATH {
@@ -108,7 +137,16 @@ impl Account {
         let used = used.map_err(|error| unavailable(&error))?;
         let jobs = self.app.jobs_used(&session.user).await;
         let jobs = jobs.map_err(|error| unavailable(&error))?.to_string();
-        let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, jobs, done };
+        let page = AccountPage {
+            frame: &frame,
+            tabs: &tabs::list(self.app.product(), PATH),
+            session: &session,
+            apps: &apps,
+            days: calls::DAYS,
+            used,
+            jobs,
+            done,
+        };
         Ok(frame.show(StatusCode::OK, &page))
     }
 
@@ -116,15 +154,12 @@ impl Account {
         let form = Fields::of_form(&mut request).await?;
         let action = form.one("action").ok_or_else(error_page::forged)?;
         if action == "sign_in" {
-            return self.sign_in(&request).await;
+            return self.sign_in(&request, form.one("provider")).await;
         }
-        let Some(session) = self.session(&request).await? else {
+        let Some(session) = session::find(&self.app, &request).await? else {
             return see_other(PATH);
         };
-        let csrf = form.one("csrf").unwrap_or_default();
-        if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
-            return Err(error_page::forged());
-        }
+        session::check_form(&session, &form)?;
         let info = request_info(&self.app, &request);
         let user = &session.user;
         match action {
@@ -163,15 +198,17 @@ impl Account {
         }
     }
 
-    async fn sign_in(&self, request: &Request) -> Result<Response, ApiError> {
-        let start = login::start_for_account(self.app.oauth()).await;
-        let start = start.map_err(|error| {
-            tracing::error!(%error, "Could not start a sign-in for the account page");
-            error_page::unavailable()
-        })?;
-        match start {
-            Some(started) => sign_in::redirect(self.cookies(), request, &started),
-            None => see_other(PATH),
+    async fn sign_in(
+        &self,
+        request: &Request,
+        provider: Option<&str>,
+    ) -> Result<Response, ApiError> {
+        let info = request_info(&self.app, request);
+        match login::start_for_account(self.app.oauth(), provider, &info).await {
+            Ok(started) => sign_in::redirect(self.cookies(), request, &started),
+            Err(StartError::NoProvider) => see_other(PATH),
+            Err(StartError::Provider(label)) => Err(error_page::provider_unavailable(&label)),
+            Err(StartError::Unavailable) => Err(error_page::unavailable()),
         }
     }
 
@@ -188,18 +225,6 @@ impl Account {
         Ok(response)
     }
 
-    async fn session(&self, request: &Request) -> Result<Option<Session>, ApiError> {
-        let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
-            return Ok(None);
-        };
-        let session = login::session(self.app.oauth(), cookie).await;
-        let session = session.map_err(|_unavailable| error_page::unavailable())?;
-        if let Some(session) = &session {
-            log_context(request).set_user(session.user.as_str());
-        }
-        Ok(session)
-    }
-
     fn describe(&self, app: &ConnectedApp) -> ShownApp {
         let now = self.app.clock().now();
         let permissions = consent::permissions(self.app.oauth(), &app.scope);
@@ -211,13 +236,12 @@ impl Account {
                 None => "An app that is no longer known".to_owned(),
             },
             may: may.join(". "),
-            destination: match redirect_uri::destination(&app.redirect_uri) {
-                Destination::Site { host } => host,
-                Destination::ThisMachine => "your computer".to_owned(),
-                Destination::App { scheme } => format!("{scheme}:// on your device"),
-            },
-            used: ago((now - app.last_used_at).num_minutes()),
-            connected: app.connected_at.format("%-d %B %Y at %H:%M UTC").to_string(),
+            destination: app.redirect_uri.as_deref().map(destination),
+            through: app.through.clone(),
+            used: words::ago((now - app.last_used_at).num_minutes()),
+            calls: platform::counted(app.calls, "call", "calls"),
+            connected: words::time(app.connected_at),
+            bound_to_key: app.bound_to_key,
         }
     }
 
@@ -240,6 +264,15 @@ impl Endpoint for Account {
     }
 }
 
+/// Describes where a redirect URI leads.
+fn destination(redirect_uri: &str) -> String {
+    match redirect_uri::destination(redirect_uri) {
+        Destination::Site { host } => host,
+        Destination::ThisMachine => "your computer".to_owned(),
+        Destination::App { scheme } => format!("{scheme}:// on your device"),
+    }
+}
+
 /// The notice about a completed action. Values are from a closed set, so that a link cannot put
 /// text on the page.
 fn notice(done: &str, things: &str) -> Option<String> {
@@ -250,45 +283,4 @@ fn notice(done: &str, things: &str) -> Option<String> {
         "deleted" => format!("Your account and all your {things} are deleted."),
         _ => return None,
     })
-}
-
-fn unavailable(error: &Failure) -> ApiError {
-    tracing::error!(
-        dependency = error.dependency(), error = ?error,
-        "Could not serve the account page"
-    );
-    error_page::unavailable()
-}
-
-/// How long ago something was, in words.
-fn ago(minutes: i64) -> String {
-    let (number, unit) = match minutes {
-        ..2 => return "just now".to_owned(),
-        2..60 => (minutes, "minute"),
-        60..1_440 => (minutes / 60, "hour"),
-        _ => (minutes / 1_440, "day"),
-    };
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {unit}{s} ago")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_is_described_in_words() {
-        for (minutes, words) in [
-            (-3, "just now"),
-            (1, "just now"),
-            (2, "2 minutes ago"),
-            (60, "1 hour ago"),
-            (119, "1 hour ago"),
-            (1_439, "23 hours ago"),
-            (1_440, "1 day ago"),
-            (100_000, "69 days ago"),
-        ] {
-            assert_eq!(ago(minutes), words);
-        }
-    }
 }

@@ -64,10 +64,13 @@ impl Consent {
         let form = Fields::of_form(&mut request).await?;
         let txn = form.one("txn").ok_or_else(|| api_error(ConsentError::NotFound))?;
         let csrf = form.one("csrf").ok_or_else(error_page::forged)?;
-        let decision = match form.one("decision") {
+        // A button for each provider sends `provider` instead of `decision`.
+        let provider = form.one("provider");
+        let decision = match form.one("decision").or(provider.map(|_| "approve")) {
             Some("approve") => {
                 let added = form.all("scope").map(Scopes::named);
-                Decision::Approve(added.fold(Scopes::default(), |all, scope| all.union(&scope)))
+                let added = added.fold(Scopes::default(), |all, scope| all.union(&scope));
+                Decision::Approve { added, provider: provider.map(str::to_owned) }
             }
             Some("deny") => Decision::Deny,
             _ => return Err(error_page::forged()),
@@ -118,6 +121,7 @@ fn api_error(error: ConsentError) -> ApiError {
              again. If somebody sent you this link, close this page.",
         ),
         ConsentError::Forged => error_page::forged(),
+        ConsentError::Provider(label) => error_page::provider_unavailable(&label),
         ConsentError::Unavailable => error_page::unavailable(),
     }
 }

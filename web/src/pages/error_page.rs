@@ -45,6 +45,18 @@ pub(crate) fn unavailable() -> ApiError {
     .retry_soon()
 }
 
+/// 503: an identity provider is unavailable, or refuses this server. `label` is its name.
+pub(crate) fn provider_unavailable(label: &str) -> ApiError {
+    new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This sign-in is not possible at the moment",
+        format!("{label} does not answer, or does not accept this server. Nothing has been changed."),
+        "Go back and try again in a minute, or sign in another way if there is one. If this does not \
+         help, tell the operator of this server.",
+    )
+    .retry_soon()
+}
+
 /// 425: the browser prefetched the page. A client error, because browsers show a prefetched page to
 /// the user only if its status was a success.
 pub(super) fn too_early() -> ApiError {

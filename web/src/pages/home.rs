@@ -4,6 +4,7 @@ use app::App;
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
+use platform::one_of;
 use poem::{Endpoint, Request, Response};
 use serde_json::json;
 use url::form_urlencoded;
@@ -47,13 +48,20 @@ impl Endpoint for Home {
         let public_url = &self.app.config().public_url;
         let url = public_url.mcp();
         let things = self.app.product().brand().things;
-        let texts = self.app.oauth().provider().map(|provider| provider.texts(things));
+        let sign_in = match self.app.oauth().providers() {
+            [] => NO_PROVIDER.to_owned(),
+            [provider] => provider.texts(things).home,
+            several => {
+                let labels: Vec<&str> = several.iter().map(|provider| provider.label()).collect();
+                format!("you sign in with {}", one_of(&labels))
+            }
+        };
         let frame = Frame::of(&request);
         let page = HomePage {
             frame: &frame,
             url: &url,
             local: public_url.is_loopback(),
-            sign_in: texts.as_ref().map_or(NO_PROVIDER, |texts| &texts.home),
+            sign_in: &sign_in,
             cursor: cursor_link(frame.brand.things, &url),
             vscode: vscode_link(frame.brand.things, &url),
         };

@@ -3,7 +3,7 @@
 //! | opened by | page |
 //! |---|---|
 //! | a redirect from a client | [`authorize`], [`consent`], [`sign_in`] |
-//! | the user | [`home`], [`account`], [`mod@reference`] |
+//! | the user | [`home`], [`account`], [`signed_in`], [`mod@reference`] |
 
 pub(crate) mod account;
 pub(crate) mod authorize;
@@ -18,4 +18,6 @@ pub(crate) mod paged;
 pub(crate) mod reference;
 mod respond;
 pub(crate) mod sign_in;
+pub(crate) mod signed_in;
 mod visit;
+mod words;

@@ -61,6 +61,7 @@ impl Server {
             session_id: "test".to_owned(),
             signed_in_at: None,
             ttl: None,
+            dpop_key: None,
         };
         self.app.oauth().tokens().mint(new).await.unwrap()
     }

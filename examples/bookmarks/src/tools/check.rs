@@ -107,7 +107,7 @@ impl Tool<State> for CheckBookmarks {
                     .await
                     .map_err(failed)?;
             }
-            jobs::checkpoint_of(call, &transaction, &output).await?;
+            jobs::checkpoint_of(state.jobs(), call, &transaction, &output).await?;
             transaction.commit().await.map_err(failed)?;
             let done = output.checked + output.skipped;
             let message = format!("Checked {done} of {total}");

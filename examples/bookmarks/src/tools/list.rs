@@ -1,11 +1,11 @@
 //! `bookmarks_list`: the newest bookmarks.
 
-use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use mcp::{Call, Tool, ToolAnnotations, ToolError, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::found::{Found, MAX_RESULTS};
-use crate::{errors::failed, scopes, state::State, store};
+use crate::{errors::failed, scopes, state::State, store, view};
 
 pub(super) struct ListBookmarks;
 
@@ -22,6 +22,7 @@ impl Tool<State> for ListBookmarks {
     const DESCRIPTION: &'static str = "Lists the newest bookmarks of the user, at most 50.";
     const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    const VIEW: Option<&View> = Some(&view::BOOKMARKS);
     type Input = Input;
     type Output = Found;
 

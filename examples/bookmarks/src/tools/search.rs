@@ -1,11 +1,11 @@
 //! `bookmarks_search`: finds bookmarks by words.
 
-use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use mcp::{Call, Tool, ToolAnnotations, ToolError, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::found::{Found, MAX_RESULTS};
-use crate::{errors::failed, scopes, state::State, store};
+use crate::{errors::failed, scopes, state::State, store, view};
 
 pub(super) struct SearchBookmarks;
 
@@ -24,6 +24,7 @@ impl Tool<State> for SearchBookmarks {
         the query, newest first, at most 50.";
     const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    const VIEW: Option<&View> = Some(&view::BOOKMARKS);
     type Input = Input;
     type Output = Found;
 

@@ -17,8 +17,9 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// after the engine is dropped.
 pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
     let bus = Arc::clone(&engine.stores.bus);
+    let environment = engine.environment.clone();
     let engine = Arc::downgrade(engine);
-    tokio::spawn(async move {
+    environment.spawn(async move {
         let mut subscription = loop {
             match bus.subscribe(Topic::Control).await {
                 Ok(subscription) => break subscription,
@@ -37,6 +38,7 @@ pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
         drop(bus);
         loop {
             let received = tokio::select! {
+                biased;
                 received = subscription.recv() => received,
                 () = engine_dropped(&engine) => return,
             };

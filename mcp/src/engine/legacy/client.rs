@@ -58,11 +58,21 @@ async fn cancel(
 ) -> Result<(), StoreError> {
     let session = &active.id;
     let user = &active.session.user;
-    tasks::legacy::cancel(engine, user, session, &request).await?;
+    // The log first: from then on the questions of the call cannot be stored any more, not even by a
+    // repeated write whose first answer was lost. The signal below stops the call at once; the log
+    // stops it at its next write if the signal is lost.
+    let log = &engine.stores.log;
+    if let Err(error) = retry_for(WRITE_TIMEOUT, || log.cancel(session, &request)).await {
+        tracing::warn!(
+            dependency = error.dependency(), %error,
+            "Could not cancel a running call in the log; only the signal stops it"
+        );
+    }
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
             tracing::debug!(target: crate::COUNTED, withdrawn = 1_u64, "Withdrew the questions of a call");
-            if let Err(error) = engine.stores.log.finish(&writer, None).await {
+            // Changes nothing unless the log could not be changed above.
+            if let Err(error) = log.finish(&writer, None).await {
                 tracing::warn!(
                     dependency = error.dependency(), %error,
                     "Could not end the stream of a cancelled call; it expires"
@@ -73,18 +83,13 @@ async fn cancel(
         Err(error) => {
             tracing::warn!(
                 dependency = error.dependency(), %error,
-                "Could not cancel a call that waits for answers"
+                "Could not withdraw the questions of a cancelled call; they expire"
             );
         }
     }
-    // The signal stops the call at once. The log stops it at its next write if the signal is lost.
-    let log = &engine.stores.log;
-    if let Err(error) = retry_for(WRITE_TIMEOUT, || log.cancel(session, &request)).await {
-        tracing::warn!(
-            dependency = error.dependency(), %error,
-            "Could not cancel a running call in the log; only the signal stops it"
-        );
-    }
+    // After the log, which keeps a request that a job answers: a call that became a job meanwhile
+    // is found here, and one that is cancelled in the log cannot become a job any more.
+    tasks::legacy::cancel(engine, user, session, &request).await?;
     let request = Some(request);
     tracing::debug!(target: crate::COUNTED, cancelled = 1_u64, "Cancelling a call for its client");
     engine.publish(Signal::Cancelled { session: session.clone(), request }).await;

@@ -22,13 +22,16 @@ pub(super) enum Delivery {
 
 impl Delivery {
     /// Encodes an event. `sends_retry`: whether the event must contain `retry`; cleared when it
-    /// does. `None`: the event is not sent.
+    /// does. `None`: the event is not sent, or is one that the store has lost (an empty message).
     pub(super) fn encode(
         self,
         id: &EventId,
         message: &str,
         sends_retry: &mut bool,
     ) -> Option<Bytes> {
+        if message.is_empty() {
+            return None;
+        }
         match self {
             Self::MovedHere { answers_until } => {
                 let is_sent = id.number > answers_until || is_response(message);

@@ -27,7 +27,7 @@ const ATTEMPTS: usize = 300;
 /// from the previous one.
 pub(in crate::engine) fn publish_digest(engine: &Arc<Inner>) {
     let weak = Arc::downgrade(engine);
-    tokio::spawn(async move {
+    engine.environment.spawn(async move {
         for _ in 0..ATTEMPTS {
             let Some(engine) = weak.upgrade() else {
                 return;

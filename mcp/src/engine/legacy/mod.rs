@@ -86,7 +86,7 @@ pub(super) async fn initialize(
         .ok()
         .filter(|version: &ProtocolVersion| !version.is_modern())
         .unwrap_or(ProtocolVersion::LATEST_LEGACY);
-    let id = SessionId::random();
+    let id = engine.environment.session_id();
     let session = Session {
         user: caller.user,
         version,
@@ -116,7 +116,7 @@ pub(super) async fn initialize(
     }
     let result = InitializeResult {
         protocol_version: version.as_str(),
-        capabilities: engine.capabilities(version),
+        capabilities: engine.capabilities(version, &session.capabilities),
         server_info: &implementation,
         instructions: info.instructions.as_deref(),
     };
@@ -139,7 +139,7 @@ fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
     let sessions_evicted = evicted.len();
     tracing::debug!(target: crate::COUNTED, sessions_evicted, "Evicted sessions");
     let (engine, user) = (Arc::clone(engine), user.clone());
-    engine.busy.clone().spawn(async move {
+    engine.clone().spawn(async move {
         for session in evicted {
             if let Err(error) = streams::end(&engine, &user, session).await {
                 tracing::warn!(
@@ -163,7 +163,7 @@ pub(super) async fn message(
         Message::Notification { .. } | Message::Response { .. } => None,
     };
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let active = match load_session(engine, &caller, headers, id, RequestCost::of(&message)).await {
+    let active = match load_session(engine, &caller, headers, id, engine.cost(&message)).await {
         Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
@@ -195,7 +195,10 @@ pub(super) async fn batch(
     messages: Vec<Message<'_>>,
 ) -> Reply {
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let cost = messages.iter().map(RequestCost::of).fold(RequestCost::default(), RequestCost::add);
+    let cost = messages
+        .iter()
+        .map(|message| engine.cost(message))
+        .fold(RequestCost::default(), RequestCost::add);
     let active = match load_session(engine, &caller, headers, None, cost).await {
         Ok(active) => active,
         Err(reply) => return reply.with_about(about),

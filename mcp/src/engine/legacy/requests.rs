@@ -36,8 +36,8 @@ use crate::{
     reply::{About, Reply, ReplyBody},
     rpc::{self, Request, RequestId, RpcError, codes},
     store::{
-        MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, StoreError, StreamId,
-        StreamKey, Writer,
+        MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, StoreError, StreamKey,
+        Writer,
     },
     trace::{self, TraceParent},
     types::{ClientCapabilities, LogLevel},
@@ -97,7 +97,7 @@ pub(super) async fn answer(
         about.failure = error.map(CallFailure::Rpc);
         return Reply::json(StatusCode::OK, answer).with_about(about);
     }
-    let key = StreamKey { session: active.id.clone(), stream: StreamId::random() };
+    let key = StreamKey { session: active.id.clone(), stream: engine.environment.stream_id() };
     let pending = prepared.iter().map(|(request, prepared)| match prepared {
         Prepared::Answered { .. } | Prepared::Await(_) => (request.clone(), None),
         Prepared::Run(requested, _) => (request.clone(), Some(Arc::clone(requested))),
@@ -135,7 +135,7 @@ async fn start(
         Prepared::Await(job) => {
             let (engine, response) = (Arc::clone(engine), Arc::clone(response));
             let caller = caller.clone();
-            engine.busy.clone().spawn(async move {
+            engine.clone().spawn(async move {
                 await_job(&engine, &response, &writer, &caller, &job).await;
             });
         }
@@ -148,10 +148,11 @@ async fn start(
                 writer,
                 requested,
                 answers: BTreeMap::new(),
+                asked_at: None,
                 progress: None,
             };
             // The current span gives the log events the request id.
-            engine.busy.spawn(run.run().instrument(span).in_current_span());
+            engine.spawn(run.run().instrument(span).in_current_span());
         }
     }
 }
@@ -185,7 +186,7 @@ impl ReplyContext<'_> {
                     }
                 };
                 // A task of its own, because it waits for the reader that is started below.
-                engine.busy.spawn(opening);
+                engine.spawn(opening);
                 mode.await
             }
         };
@@ -284,7 +285,8 @@ async fn prepare(
     let answered = |answer| Ok(Prepared::Answered { answer, error: None });
     if let Some(method) = Method::parse(&request.method) {
         about.method = Some(method.name());
-        let operation = Operation::prepare(engine, version, method, &request.params)
+        let capabilities = &active.session.capabilities;
+        let operation = Operation::prepare(engine, version, capabilities, method, &request.params)
             .map_err(|unusable| unusable.error)?;
         about.target = operation.target();
         allow(caller, operation.scope())?;
@@ -443,9 +445,7 @@ async fn await_job(
 /// Waits until a task has ended, at most until the access token expires or the instance shuts down.
 async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Result<Job, RpcError> {
     let until_expiry = engine.until_expiry(caller);
-    let Ok(waiting) = JobWait::begin(engine, &caller.user, id, until_expiry, false).await else {
-        return Err(RpcError::unavailable());
-    };
+    let waiting = JobWait::begin(engine, &caller.user, id, until_expiry, false).await;
     match waiting.wait_for_end().await {
         Ok(ended) => ended.ok_or_else(RpcError::internal),
         // An error, since the client would take a result for that of the task.

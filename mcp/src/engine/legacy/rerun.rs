@@ -7,6 +7,7 @@
 //! - It only reads, or is marked as idempotent: it is run again from the start by the instance that
 //!   serves its stream, with the rights of the request that opened the stream. Earlier events are
 //!   not sent again, and progress continues from the last value.
+//! - Its questions were answered, and the run that was to follow has not started: it is run.
 //! - Otherwise it may or may not have taken effect, and the client receives an error that says so.
 //!
 //! This happens only after the lease of the run has lapsed. An atomic operation of the store
@@ -21,7 +22,11 @@ use tracing::Instrument as _;
 use super::{response::LegacyResponse, run::LegacyRun};
 use crate::{
     caller::Caller,
-    engine::{Inner, request::RequestedOperation, retry::LEASE},
+    engine::{
+        Inner,
+        request::RequestedOperation,
+        retry::{LEASE, WRITE_TIMEOUT, retry_for},
+    },
     json,
     rpc::{self, RequestId, RpcError, codes},
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},
@@ -42,7 +47,7 @@ pub(super) async fn resume(
     writer: Writer,
     call: StoredCall,
 ) {
-    let requested = RequestedOperation::from_stored(engine, session.version, &call);
+    let requested = RequestedOperation::from_stored(engine, session, &call);
     run(engine, caller, session, writer, call, requested).await;
 }
 
@@ -73,13 +78,15 @@ async fn rerun_or_fail(
     session: Option<&Session>,
     orphan: Orphan,
 ) -> Result<(), StoreError> {
-    let Orphan { writer, lost, call } = orphan;
+    let Orphan { writer, lost, call, started } = orphan;
     if let Some(session) = session
         && let Some(mut call) = call
         && lost <= MAX_LOSSES
     {
-        let requested = RequestedOperation::from_stored(engine, session.version, &call);
-        if requested.as_ref().is_none_or(|requested| requested.operation.is_repeatable(engine)) {
+        let requested = RequestedOperation::from_stored(engine, session, &call);
+        let is_repeatable =
+            |requested: &RequestedOperation| requested.operation.is_repeatable(engine);
+        if !started || requested.as_ref().is_none_or(is_repeatable) {
             tracing::info!(lost, "A call was lost with its instance; running it again");
             if let Some(token) =
                 requested.as_ref().and_then(|requested| requested.progress_token.as_ref())
@@ -140,9 +147,24 @@ async fn run(
         writer,
         requested: Arc::new(requested),
         answers: call.answers,
+        asked_at: call.asked_at,
         progress: call.progress,
     };
-    engine.busy.spawn(run.run().in_current_span());
+    let starting = async move {
+        // From here on the call may take effect.
+        let log = &run.engine.stores.log;
+        match retry_for(WRITE_TIMEOUT, || log.renew(&run.writer, LEASE)).await {
+            Ok(true) => run.run().await,
+            Ok(false) => {} // another run is current, or the call was cancelled
+            Err(error) => {
+                tracing::warn!(
+                    dependency = error.dependency(), %error,
+                    "Could not start a call; it is taken over when its lease lapses"
+                );
+            }
+        }
+    };
+    engine.spawn(starting.in_current_span());
 }
 
 /// Finds the last progress in the stream of a call, since progress must increase.

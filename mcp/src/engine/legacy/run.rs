@@ -13,7 +13,7 @@ use crate::{
         ACCESS_ENDED, Inner,
         execute::Failure,
         request::RequestedOperation,
-        retry::{ANSWER_TIMEOUT, HEARTBEAT, LEASE, retry_for},
+        retry::{ANSWER_TIMEOUT, HEARTBEAT, LEASE, WRITE_TIMEOUT, retry_for},
         tasks::{
             self, JobTool, NotStarted,
             stream::{self, JOB_LEASE, START_LEASE},
@@ -22,7 +22,6 @@ use crate::{
         },
     },
     failure::CallFailure,
-    id::random_id,
     job::{JobId, Origin},
     question::{ClientAnswer, Question},
     rpc::{self, RpcError, codes},
@@ -42,6 +41,8 @@ pub(super) struct LegacyRun {
     pub(super) writer: Writer,
     pub(super) requested: Arc<RequestedOperation>,
     pub(super) answers: BTreeMap<String, ClientAnswer>,
+    /// When the last questions were asked, in seconds since the Unix epoch.
+    pub(super) asked_at: Option<i64>,
     pub(super) progress: Option<f64>,
 }
 
@@ -80,6 +81,9 @@ impl LegacyRun {
                 }
                 Some(Err(NotStarted::Failed(Failure::InputRequired(questions)))) => {
                     match self.suspend(call, questions).await {
+                        Ok(()) if registration.cancel.is_cancelled() => {
+                            return self.withdraw().await;
+                        }
                         Ok(()) => return,
                         Err(error) => Some(self.refuse(&error)),
                     }
@@ -106,6 +110,7 @@ impl LegacyRun {
             Some(Err(Failure::MissingScope(scope))) => Some(self.missing_scope(scope)),
             Some(Err(Failure::InputRequired(questions))) => {
                 match self.suspend(call, questions).await {
+                    Ok(()) if registration.cancel.is_cancelled() => return self.withdraw().await,
                     Ok(()) => return,
                     Err(error) => Some(self.refuse(&error)),
                 }
@@ -138,22 +143,36 @@ impl LegacyRun {
         }
         let log = &self.engine.stores.log;
         // The stream first, then the job: a stream without its job is recognized as a failed start.
-        if !log.hand_over(writer, &id, START_LEASE).await.map_err(unavailable)? {
+        let hand_over = || log.hand_over(writer, &id, START_LEASE);
+        if !retry_for(WRITE_TIMEOUT, hand_over).await.map_err(unavailable)? {
             return Ok(());
         }
         if let Some(first) = tool.first_message(&id, &call) {
             let mark = first.is_progress.then(|| Mark { name: "progress".into(), value: 0.0 });
-            log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(unavailable)?;
+            // Only a message with a mark can be repeated.
+            let timeout = if mark.is_some() { WRITE_TIMEOUT } else { Duration::ZERO };
+            let write = || log.write_for_job(writer, mark.as_ref(), &first.message);
+            if let Err(error) = retry_for(timeout, write).await {
+                tracing::warn!(
+                    dependency = error.dependency(), %error,
+                    "Could not store the first message of a job; the client does not receive it"
+                );
+            }
         }
         let origin = Origin::Stream { writer: writer.clone() };
-        let started = tool.start(id, &call, origin, answers, None).await;
+        let started = tool.start(id.clone(), &call, origin, answers, None).await;
         started.map_err(|refused| self.not_started(&refused))?;
-        if let Err(error) = log.renew(writer, JOB_LEASE).await {
-            // The reader of the stream finds the job and renews the lease.
-            tracing::warn!(
-                dependency = error.dependency(), %error,
-                "Could not renew the stream of a job; its reader renews it"
-            );
+        match log.renew(writer, JOB_LEASE).await {
+            Ok(true) => {}
+            // The call was cancelled while its job was being created, or the job has ended.
+            Ok(false) => stream::cancel(&self.engine, &self.caller.user, &id).await,
+            Err(error) => {
+                // The reader of the stream finds the job and renews the lease.
+                tracing::warn!(
+                    dependency = error.dependency(), %error,
+                    "Could not renew the stream of a job; its reader renews it"
+                );
+            }
         }
         Ok(())
     }
@@ -169,9 +188,7 @@ impl LegacyRun {
     ) -> Option<Vec<u8>> {
         let (engine, user) = (&self.engine, call.user());
         let until_expiry = engine.until_expiry(&self.caller);
-        let Ok(waiting) = JobWait::begin(engine, user, &id, until_expiry, false).await else {
-            return Some(self.refuse(&RpcError::unavailable()));
-        };
+        let waiting = JobWait::begin(engine, user, &id, until_expiry, false).await;
         if let Err(refused) = tool.start(id.clone(), call, Origin::Task, answers, None).await {
             return Some(self.not_started(&refused));
         }
@@ -240,6 +257,8 @@ impl LegacyRun {
             progress_token: self.requested.progress_token.clone(),
             log_level: Some(self.session.log_level),
             answers: std::mem::take(&mut self.answers),
+            asked_at: self.asked_at,
+            sealing: Arc::clone(&self.engine.sealing),
             progress: self.progress,
             cancel,
             outlet,
@@ -272,7 +291,7 @@ impl LegacyRun {
         let version = self.session.version;
         let open = questions.into_iter().map(|(key, question)| {
             // Random instead of sequential: two calls of a session may ask on two instances.
-            let id = random_id();
+            let id = self.engine.environment.id();
             let params = question.params(version, Some(&id));
             let message = rpc::encode_request(&id, question.method(), params.as_ref());
             OpenQuestion { id, key, message }
@@ -282,7 +301,8 @@ impl LegacyRun {
         let Some(stored) = self.requested.to_stored() else {
             return Err(RpcError::internal());
         };
-        let stored = StoredCall { answers, progress, ..stored };
+        let asked_at = Some(self.engine.now());
+        let stored = StoredCall { answers, asked_at, progress, ..stored };
         let bytes: usize = open.iter().map(|question| question.message.len()).sum();
         if !self.engine.reserve_storage(&self.caller, stored.size() + bytes).await {
             return Err(RpcError::new(
@@ -300,6 +320,23 @@ impl LegacyRun {
             tracing::debug!(target: crate::COUNTED, asked, "Asked a client questions");
         }
         Ok(())
+    }
+}
+
+impl LegacyRun {
+    /// Ends a call that was cancelled while its questions were stored, without a response.
+    async fn withdraw(&self) {
+        // The request first: without its questions it would stay open until they expire.
+        self.response.finish(&self.writer, None).await;
+        let Writer { key, request, .. } = &self.writer;
+        let questions = &self.engine.stores.questions;
+        let withdrawing = || questions.withdraw(&key.session, request);
+        if let Err(error) = retry_for(WRITE_TIMEOUT, withdrawing).await {
+            tracing::warn!(
+                dependency = error.dependency(), %error,
+                "Could not withdraw the questions of a cancelled call; they expire"
+            );
+        }
     }
 }
 

@@ -20,7 +20,6 @@ use super::{
 use crate::{
     caller::Caller,
     engine::{Inner, access::Access, notifications, retry::retry_for},
-    id::random_id,
     sse,
     store::{
         EventId, EventNumber, Page, Received, Session, Signal, StoreError, StreamId, StreamKey,
@@ -30,7 +29,7 @@ use crate::{
 };
 
 /// The maximum number of events read from the log at once.
-const READ_AHEAD: usize = 64;
+pub(super) const READ_AHEAD: usize = 64;
 
 /// How long reading is retried before the socket is closed and the client has to resume.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -133,7 +132,7 @@ impl StreamReader {
             empty_events,
             sends_retry: !may_be_empty && session.version >= ProtocolVersion::V2025_11_25,
             caller: caller.clone(),
-            holder: random_id(),
+            holder: engine.environment.id(),
             after,
             ready: VecDeque::from([first]),
             resumes: false,
@@ -236,21 +235,24 @@ impl StreamReader {
             match &mut self.changes {
                 None => std::future::pending().await,
                 Some((user, everyone)) => tokio::select! {
+                    biased;
                     received = user.recv() => received,
                     received = everyone.recv() => received,
                 },
             }
         };
+        // The rare ones first: many signals must not delay them.
         tokio::select! {
-            received = self.session_signals.recv() => Wake::Session(received),
-            () = self.jobs.changed() => Wake::Job,
+            biased;
+            () = self.engine.drain.cancelled() => Wake::Drain,
+            () = self.access.ended() => Wake::Expired,
+            () = sleep_until(self.expires) => Wake::Expired,
+            () = sleep_until(self.keep_alive) => Wake::KeepAlive,
             () = sleep_until_some(self.leases.check_at) => Wake::CheckLeases,
             () = sleep_until_some(self.catch_up_at) => Wake::Change(Received::Missed),
+            received = self.session_signals.recv() => Wake::Session(received),
             received = change => Wake::Change(received),
-            () = sleep_until(self.keep_alive) => Wake::KeepAlive,
-            () = self.engine.drain.cancelled() => Wake::Drain,
-            () = sleep_until(self.expires) => Wake::Expired,
-            () = self.access.ended() => Wake::Expired,
+            () = self.jobs.changed() => Wake::Job,
         }
     }
 
@@ -462,7 +464,7 @@ impl Drop for StreamReader {
         }
         let engine = Arc::clone(&self.engine);
         let key = StreamKey { session: self.key.session.clone(), stream: StreamId::standalone() };
-        self.engine.busy.spawn(async move {
+        self.engine.spawn(async move {
             engine.publish(Signal::StreamReleased(key)).await;
         });
     }

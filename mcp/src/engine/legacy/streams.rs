@@ -10,7 +10,7 @@ use super::{
     ActiveSession, load_session,
     quirks::StreamQuirks,
     session::{session_id, unknown_session},
-    stream_reader::StreamReader,
+    stream_reader::{READ_AHEAD, StreamReader},
 };
 use crate::{
     caller::{Caller, UserId},
@@ -53,7 +53,9 @@ pub(in crate::engine) async fn get(
     let Some(slot) = engine.listening.take(&caller.user) else {
         return Reply::too_many_streams(None).with_about(about);
     };
-    let mut last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
+    let resumes = headers.contains_key(headers::LAST_EVENT_ID);
+    let given = headers::get(headers, headers::LAST_EVENT_ID);
+    let mut last = match resumes.then(|| given.and_then(EventId::parse)) {
         // From the current end of the stream: set below.
         None => EventId { stream: StreamId::standalone(), number: 0 },
         Some(Some(id)) => id,
@@ -63,9 +65,11 @@ pub(in crate::engine) async fn get(
             return Reply::bad_request(None, &error).with_about(about);
         }
     };
-    let resumes = headers.contains_key(headers::LAST_EVENT_ID);
     let key = StreamKey { session: active.id.clone(), stream: last.stream.clone() };
-    match engine.stores.log.read(&key, last.number, 1).await {
+    // A stream of which an event is lost has ended: as many are read as by the reader, so that the client
+    // is told here.
+    let read_ahead = if resumes { READ_AHEAD } else { 1 };
+    match engine.stores.log.read(&key, last.number, read_ahead).await {
         Ok(Some(page)) if !resumes => last.number = page.last,
         Ok(Some(_)) => {}
         Ok(None) => {

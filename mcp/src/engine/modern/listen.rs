@@ -222,7 +222,21 @@ impl Listener {
             if self.ended {
                 return None;
             }
+            // The rare ones first: many signals must not delay them.
             let received = tokio::select! {
+                biased;
+                () = self.engine.drain.cancelled() => {
+                    self.ended = true;
+                    return Some(sse::event(None, &self.final_result()));
+                }
+                () = self.access.ended() => return None,
+                () = sleep_until(self.expires) => return None,
+                () = sleep_until(self.keep_alive) => {
+                    self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+                    // A signal may have been lost.
+                    self.followed.mark_all_changed();
+                    return Some(sse::comment());
+                }
                 received = self.user.recv() => received,
                 received = self.everyone.recv() => received,
                 () = self.followed.changed() => {
@@ -231,18 +245,6 @@ impl Listener {
                     self.ready.reverse();
                     continue;
                 }
-                () = sleep_until(self.keep_alive) => {
-                    self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
-                    // A signal may have been lost.
-                    self.followed.mark_all_changed();
-                    return Some(sse::comment());
-                }
-                () = self.engine.drain.cancelled() => {
-                    self.ended = true;
-                    return Some(sse::event(None, &self.final_result()));
-                }
-                () = sleep_until(self.expires) => return None,
-                () = self.access.ended() => return None,
             };
             self.prepare_notifications(received);
         }

@@ -29,14 +29,15 @@ use super::{
 };
 use crate::{
     caller::Caller,
+    catalog::view,
     headers, json,
     params::Params,
     question::check_response_size,
-    rate_limit::RequestCost,
     reply::{About, Reply},
     rpc::{self, Request, RequestId, RpcError, codes},
-    seal::{self, Binding, SealedAnswers},
+    seal::{Binding, SealedAnswers},
     trace,
+    types::ClientCapabilities,
     version::ProtocolVersion,
 };
 
@@ -81,7 +82,7 @@ pub(super) async fn request(
     request: Request<'_>,
 ) -> Reply {
     let mut about = About { era: Some("modern"), ..About::default() };
-    let quota = match engine.check_rate(&caller, RequestCost::of_request(&request)).await {
+    let quota = match engine.check_rate(&caller, engine.request_cost(&request)).await {
         Ok(quota) => quota,
         Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
@@ -121,7 +122,7 @@ async fn dispatch(
     match &*request.method {
         "server/discover" => {
             about.method = Some("server/discover");
-            return Ok(engine.discover(&request.id));
+            return Ok(engine.discover(&request.id, &meta.capabilities));
         }
         "subscriptions/listen" => {
             about.method = Some("subscriptions/listen");
@@ -147,10 +148,13 @@ async fn dispatch(
     about.method = Some(method.name());
     let version = ProtocolVersion::V2026_07_28;
     let operation =
-        Operation::prepare(engine, version, method, &request.params).map_err(|invalid| {
-            let status = if invalid.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-            Rejected { status, error: invalid.error }
-        })?;
+        Operation::prepare(engine, version, &meta.capabilities, method, &request.params).map_err(
+            |invalid| {
+                let status =
+                    if invalid.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+                Rejected { status, error: invalid.error }
+            },
+        )?;
     about.target = operation.target();
     let scope = operation.scope();
     if !caller.may(scope) {
@@ -284,8 +288,8 @@ fn given_answers(
         None => SealedAnswers::default(),
         Some(state) => {
             let binding = Binding { caller, method: method.name(), target, arguments };
-            seal::open(&engine.settings.seal_keys, engine.now(), &binding, &state)
-                .map_err(|bad| RpcError::invalid_params(bad.0))?
+            let opened = engine.sealing.open(&binding, &state);
+            opened.map_err(|bad| RpcError::invalid_params(bad.0))?
         }
     };
     let responses = params.input_responses.unwrap_or_default();
@@ -300,10 +304,10 @@ fn given_answers(
 }
 
 impl Inner {
-    fn discover(&self, id: &RequestId) -> Reply {
+    fn discover(&self, id: &RequestId, client: &ClientCapabilities) -> Reply {
         let discovered = Discovered {
             supported_versions: ProtocolVersion::names(),
-            capabilities: self.capabilities(ProtocolVersion::V2026_07_28),
+            capabilities: self.capabilities(ProtocolVersion::V2026_07_28, client),
             instructions: self.catalog.info().instructions.as_deref(),
         };
         let meta = serde_json::json!({
@@ -311,19 +315,25 @@ impl Inner {
         });
         let meta =
             serde_json::value::to_raw_value(&meta).expect("server information is plain data");
-        let mut result = self.modern(&discovered, "complete", Some(Caching::PUBLIC));
+        let caching = if view::declared(client) { Caching::WITH_VIEWS } else { Caching::PUBLIC };
+        let mut result = self.modern(&discovered, "complete", Some(caching));
         result.meta = &meta;
         Reply::json(StatusCode::OK, rpc::encode_result(id, &result))
     }
 
-    /// The capabilities of the server in a revision.
-    pub(super) fn capabilities(&self, version: ProtocolVersion) -> Value {
+    /// The capabilities of the server in a revision, for a client with these capabilities.
+    pub(super) fn capabilities(
+        &self,
+        version: ProtocolVersion,
+        client: &ClientCapabilities,
+    ) -> Value {
         let mut capabilities = serde_json::json!({
             "tools": { "listChanged": true },
             "logging": {},
             "completions": {},
         });
-        if self.catalog.resources().len() > 0 {
+        let with_views = view::declared(client) && self.catalog.views().len() > 0;
+        if with_views || self.catalog.resources().len() > 0 {
             capabilities["resources"] =
                 serde_json::json!({ "subscribe": true, "listChanged": true });
         }
@@ -338,6 +348,9 @@ impl Inner {
                 ProtocolVersion::V2025_11_25 => capabilities["tasks"] = wire::legacy_capability(),
                 _ => {}
             }
+        }
+        if with_views {
+            capabilities["extensions"][view::EXTENSION] = serde_json::json!({});
         }
         capabilities
     }

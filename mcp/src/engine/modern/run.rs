@@ -35,6 +35,7 @@ use crate::{
         access::Access,
         execute::Failure,
         request::{Method, Operation},
+        retry::{WRITE_TIMEOUT, retry_for},
         tasks::{
             self, JobTool, NotStarted, methods,
             wait::{JobWait, WaitEnd},
@@ -129,6 +130,7 @@ impl ModernRun {
             self.run(outlet, cancel).instrument(span).boxed();
         if !accepted.events {
             return tokio::select! {
+                biased;
                 ended = run => ended.into_reply(),
                 () = access.ended() => Reply::access_ended(&id),
             };
@@ -184,6 +186,8 @@ impl ModernRun {
             progress_token: self.meta.progress_token.clone(),
             log_level: self.meta.log_level,
             answers: self.given.answers(),
+            asked_at: self.given.earlier.asked_at,
+            sealing: Arc::clone(&self.engine.sealing),
             progress: None,
             cancel,
             outlet: Arc::clone(&outlet) as _,
@@ -207,7 +211,7 @@ impl ModernRun {
             Err(Failure::InputRequired(questions)) => {
                 let asked = questions.len();
                 tracing::debug!(target: crate::COUNTED, asked, "Asked a client questions");
-                let kept = SealedAnswers { answers: call.answers(), job: None };
+                let kept = SealedAnswers { answers: call.answers(), ..SealedAnswers::default() };
                 return self.ask(&questions, &kept);
             }
             Err(Failure::MissingScope(scope)) => return self.missing_scope(scope),
@@ -234,11 +238,11 @@ impl ModernRun {
                 return self.missing_scope(scope);
             }
             Err(NotStarted::Failed(Failure::InputRequired(questions))) => {
-                let kept = SealedAnswers { answers: call.answers(), job: None };
+                let kept = SealedAnswers { answers: call.answers(), ..SealedAnswers::default() };
                 return self.ask(&questions, &kept);
             }
         }
-        let id = JobId::random();
+        let id = self.engine.environment.job_id();
         let _only = self.job.set(id.clone());
         if with_tasks {
             let started = tool.start(id, call, Origin::Task, call.answers(), None).await;
@@ -248,10 +252,7 @@ impl ModernRun {
             };
         }
         let until_expiry = engine.until_expiry(&self.caller);
-        let waiting = JobWait::begin(engine, &self.caller.user, &id, until_expiry, true).await;
-        let Ok(mut waiting) = waiting else {
-            return self.fail(&RpcError::unavailable());
-        };
+        let mut waiting = JobWait::begin(engine, &self.caller.user, &id, until_expiry, true).await;
         let job = match tool.start(id.clone(), call, Origin::Call, call.answers(), None).await {
             Ok(job) => job,
             Err(refused) => return self.tool_result(&refused),
@@ -274,11 +275,10 @@ impl ModernRun {
     ) -> RunOutcome {
         let user = &self.caller.user;
         let until_expiry = self.engine.until_expiry(&self.caller);
-        let Ok(waiting) = JobWait::begin(&self.engine, user, id, until_expiry, true).await else {
-            return self.fail(&RpcError::unavailable());
-        };
+        let waiting = JobWait::begin(&self.engine, user, id, until_expiry, true).await;
         let answered = async {
-            let Some(job) = tool.store.get(user, id).await? else {
+            let read = || tool.store.get(user, id);
+            let Some(job) = retry_for(WRITE_TIMEOUT, read).await? else {
                 return Ok(Err(RpcError::invalid_params(
                     "the job that asked has expired; call again",
                 )));
@@ -290,7 +290,9 @@ impl ModernRun {
             let job = if answers.is_empty() {
                 job
             } else {
-                tool.store.answer(user, id, answers).await?.unwrap_or(job)
+                // Idempotent: a question that is answered already is not open.
+                let answer = || tool.store.answer(user, id, answers.clone());
+                retry_for(WRITE_TIMEOUT, answer).await?.unwrap_or(job)
             };
             Ok::<_, StoreError>(Ok(job))
         };
@@ -314,7 +316,7 @@ impl ModernRun {
     fn waited(&self, waited: WaitEnd) -> RunOutcome {
         match waited {
             WaitEnd::InputRequired(job) => {
-                let kept = SealedAnswers { answers: BTreeMap::new(), job: Some(job.id.clone()) };
+                let kept = SealedAnswers { job: Some(job.id.clone()), ..SealedAnswers::default() };
                 self.ask(&job.questions, &kept)
             }
             WaitEnd::Detached(result) => self.tool_result(&result),
@@ -357,9 +359,8 @@ impl ModernRun {
         let (target, arguments) = self.operation.binding().unwrap_or_default();
         let method = self.method.name();
         let binding = Binding { caller: &self.caller, method, target, arguments };
-        let keys = &self.engine.settings.seal_keys;
         let required = InputRequired {
-            request_state: seal::seal(keys, self.engine.now(), &binding, kept),
+            request_state: self.engine.sealing.seal(&binding, kept),
             input_requests: input_requests(questions),
         };
         self.complete(&required, "input_required")

@@ -20,14 +20,20 @@ use crate::{
         Inner,
         execute::{Failure, internal_failure_text, outcome, result_for, tool_failed, try_tool},
         retry::{WRITE_TIMEOUT, retry_for},
-        tasks::stream::{JOB_LEASE, progress_mark},
+        tasks::{
+            messages::restarted,
+            stream::{JOB_LEASE, progress_mark},
+        },
     },
     error::ToolError,
-    job::{Attempt, AttemptEnd, AttemptStore, Child, JobCall, JobId, JobOutcome, NewJob, Origin},
+    job::{
+        Attempt, AttemptEnd, AttemptStore, Child, JobCall, JobId, JobOutcome, NewJob, Origin,
+        Progress,
+    },
     rpc::RpcError,
     store::{Mark, Signal, Writer},
     trace::{self, TraceParent},
-    types::{CallToolResult, ClientCapabilities},
+    types::{CallToolResult, ClientCapabilities, LogLevel},
 };
 
 /// Runs one attempt of a job until the tool returns or `cancel` fires. The caller enforces the
@@ -57,8 +63,8 @@ async fn run_traced(
     attempt_store: Arc<dyn AttemptStore>,
     cancel: CancellationToken,
 ) -> AttemptEnd {
-    let Attempt { id, number, last, call: job, answers, children, progress, checkpoint, .. } =
-        attempt;
+    let Attempt { id, number, last, call: job, answers, children, checkpoint, .. } = attempt;
+    let Attempt { follows_loss, progress, .. } = attempt;
     let Some(tool) = engine.catalog.find_tool(&job.tool) else {
         // The job was created by another version of this server.
         return AttemptEnd::Retry(format!("`{}` is not offered by this server", job.tool));
@@ -76,7 +82,9 @@ async fn run_traced(
         progress_token: job.progress_token.clone(),
         log_level: job.log_level,
         answers,
-        progress: progress.map(|progress| progress.done),
+        asked_at: None,
+        sealing: Arc::clone(&engine.sealing),
+        progress: progress.as_ref().map(|progress| progress.done),
         cancel: cancel.clone(),
         outlet: Arc::new(outlet),
         jobs: engine.job_access.clone(),
@@ -90,16 +98,40 @@ async fn run_traced(
             attempt_store,
         }),
     });
+    let running = async {
+        if follows_loss {
+            report_restart(&call, number, progress).await;
+        }
+        try_tool(tool, &call, &job.arguments).await
+    };
     let called = tokio::select! {
         biased;
         () = cancel.cancelled() => return AttemptEnd::Stopped,
-        called = try_tool(tool, &call, &job.arguments) => called,
+        called = running => called,
         () = keep_stream(engine, &job.origin) => return AttemptEnd::Stopped,
     };
     match called {
         Ok(result) => answered(&result_for(result, call.version())),
         Err(error) => failed(engine, &id, &job, &call, error),
     }
+}
+
+/// Informs the client that the job was started again, in a progress message, or in a log message if
+/// the client wants no progress.
+async fn report_restart(call: &Call, number: u32, progress: Option<Progress>) {
+    let text = restarted(number);
+    if call.client_options().progress_token.is_none() {
+        call.log(LogLevel::Info, &*text).await;
+    }
+    let (done, total) = progress.map_or((0.0, None), |last| (last.done, last.total));
+    call.progress(slightly_more(done), total, Some(&text)).await;
+}
+
+/// The smallest useful step: progress must increase with each message, and the next progress of the
+/// tool must exceed this one.
+fn slightly_more(done: f64) -> f64 {
+    const STEP: f64 = 1e-9;
+    done + STEP * done.abs().max(1.0)
 }
 
 fn answered(result: &CallToolResult) -> AttemptEnd {
@@ -155,7 +187,7 @@ fn new_child(
     let tool = engine.find_child(&child.tool, &job.caller)?;
     let (timeout, attempts) = limits(tool.entry.run);
     Ok(NewJob {
-        id: JobId::random(),
+        id: engine.environment.job_id(),
         call: JobCall {
             capabilities: ClientCapabilities::default(),
             log_level: None,

@@ -38,6 +38,11 @@ pub(super) fn started(engine: &Inner, id: &JobId) -> String {
     }
 }
 
+/// The text for a client whose job runs again because its worker was lost.
+pub(super) fn restarted(attempt: u32) -> String {
+    format!("The worker stopped; the job was started again (attempt {attempt}).")
+}
+
 fn result_tool(engine: &Inner) -> Option<&'static str> {
     engine.settings.jobs.as_ref().and_then(|it| it.result_tool)
 }

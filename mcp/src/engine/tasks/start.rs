@@ -110,25 +110,27 @@ impl JobTool<'_> {
         let enqueue = || async {
             match self.store.enqueue(job.clone()).await {
                 Ok(job) => Ok(Ok(job)),
-                Err(NotEnqueued::TooMany { limit }) => {
-                    let jobs = if limit == 1 { "job" } else { "jobs" };
-                    Ok(Err(format!("You already have {limit} unfinished {jobs}, the maximum.")))
-                }
-                Err(NotEnqueued::TooLarge { megabytes }) => Ok(Err(format!(
-                    "With this call the arguments of your unfinished jobs would exceed \
-                     {megabytes} MB, the maximum."
-                ))),
                 Err(NotEnqueued::Unavailable(error)) => Err(error),
+                Err(refused) => Ok(Err(refused)),
             }
         };
-        match retry_for(ENQUEUE_TIMEOUT, enqueue).await {
+        let enqueued = match retry_for(ENQUEUE_TIMEOUT, enqueue).await {
+            // The job may exist although every reply was lost; a call must not fail beside its job.
+            Err(error) => match self.store.get(&job.call.caller.user, &job.id).await {
+                Ok(Some(job)) => Ok(Ok(job)),
+                Ok(None) | Err(_) => Err(error),
+            },
+            enqueued => enqueued,
+        };
+        match enqueued {
             Ok(Ok(job)) => {
                 let tool = self.tool.name();
                 tracing::info!(job = %job.id, tool, "Created a job");
                 Ok(job)
             }
-            Ok(Err(why)) => Err(CallToolResult::error(format!(
-                "{why} Wait until a job has ended, or cancel one; then call again."
+            Ok(Err(refused)) => Err(CallToolResult::error(format!(
+                "{} Wait until a job has ended, or cancel one; then call again.",
+                refused.sentence()
             ))),
             Err(error) => {
                 tracing::error!(

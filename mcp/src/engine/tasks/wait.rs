@@ -12,12 +12,15 @@ use crate::{
     caller::UserId,
     engine::Inner,
     job::{Job, JobId},
-    store::{Received, Signal, StoreError, Subscription, Topic},
+    store::{Received, Signal, Subscription, Topic},
     types::CallToolResult,
 };
 
 /// The interval at which a job is read while waiting, in case a signal was lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The interval at which a job is read while there is no subscription to its signals.
+const UNSIGNALED_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long before the expiry of the access token waiting ends. Long enough for the response to
 /// arrive in time, since expiry times are in whole seconds.
@@ -38,7 +41,9 @@ pub(in crate::engine) struct JobWait {
     engine: Arc<Inner>,
     user: UserId,
     id: JobId,
-    signals: Subscription,
+    /// `None`: the bus is unavailable. The job is polled, and subscribing is tried again before each
+    /// read.
+    signals: Option<Subscription>,
     /// The last progress sent to the client.
     progress: Option<f64>,
     /// When waiting ends: shortly before the access token expires.
@@ -48,24 +53,51 @@ pub(in crate::engine) struct JobWait {
 }
 
 impl JobWait {
-    /// Subscribes to the job; call before it is created or read. `until_expiry`: time until the
-    /// access token expires. `cancels`: whether dropping this cancels the job.
+    /// Subscribes to the job; call before it is created or read. Without the bus the job is polled
+    /// instead. `until_expiry`: time until the access token expires. `cancels`: whether dropping
+    /// this cancels the job.
     pub(in crate::engine) async fn begin(
         engine: &Arc<Inner>,
         user: &UserId,
         id: &JobId,
         until_expiry: Duration,
         cancels: bool,
-    ) -> Result<Self, StoreError> {
-        Ok(Self {
-            signals: engine.stores.bus.subscribe(Topic::Job(id.clone())).await?,
+    ) -> Self {
+        let mut waiting = Self {
+            signals: None,
             engine: Arc::clone(engine),
             user: user.clone(),
             id: id.clone(),
             progress: None,
             expires: Instant::now() + until_expiry.saturating_sub(EXPIRY_MARGIN),
-            cancels,
-        })
+            cancels: false,
+        };
+        waiting.subscribe().await;
+        // Only now: a request that is dropped while it subscribes has not created its job yet.
+        waiting.cancels = cancels;
+        waiting
+    }
+
+    /// Subscribes to the job, if that has not succeeded yet.
+    async fn subscribe(&mut self) {
+        if self.signals.is_some() {
+            return;
+        }
+        match self.engine.stores.bus.subscribe(Topic::Job(self.id.clone())).await {
+            Ok(signals) => self.signals = Some(signals),
+            Err(error) => {
+                tracing::warn!(
+                    dependency = error.dependency(), %error,
+                    "Could not subscribe to the signals of a job; polling, and retrying"
+                );
+            }
+        }
+    }
+
+    /// The latest time of the next read.
+    fn next_poll(&self) -> Instant {
+        let is_signaled = self.signals.is_some();
+        Instant::now() + if is_signaled { POLL_INTERVAL } else { UNSIGNALED_POLL_INTERVAL }
     }
 
     /// Records progress that was sent to the client already.
@@ -84,7 +116,7 @@ impl JobWait {
             if job.status.is_final() || !job.questions.is_empty() {
                 self.cancels = false;
                 // Messages published before the end was committed have been received already.
-                while let Some(received) = self.signals.recv().now_or_never() {
+                while let Some(received) = next_signal(&mut self.signals).now_or_never() {
                     self.forward(received, Some(outlet)).await;
                 }
                 return if job.status.is_final() {
@@ -93,7 +125,7 @@ impl JobWait {
                     WaitEnd::InputRequired(job)
                 };
             }
-            job = match self.next_change(Instant::now() + POLL_INTERVAL, Some(outlet)).await {
+            job = match self.next_change(self.next_poll(), Some(outlet)).await {
                 Ok(Some(job)) => job,
                 Ok(None) => {
                     self.cancels = false;
@@ -116,7 +148,7 @@ impl JobWait {
         let mut poll_at = Instant::now();
         loop {
             match self.next_change(poll_at, None).await? {
-                Some(job) if !job.status.is_final() => poll_at = Instant::now() + POLL_INTERVAL,
+                Some(job) if !job.status.is_final() => poll_at = self.next_poll(),
                 ended => return Ok(ended),
             }
         }
@@ -129,20 +161,23 @@ impl JobWait {
         outlet: Option<&dyn Outlet>,
     ) -> Result<Option<Job>, &'static str> {
         loop {
+            // The rare ones first: many messages must not delay them.
             tokio::select! {
-                received = self.signals.recv() => {
-                    if self.forward(received, outlet).await {
-                        continue;
-                    }
-                }
-                () = sleep_until(poll_at) => {}
+                biased;
                 () = self.engine.drain.cancelled() => {
                     return Err("The server that held this connection is being replaced.");
                 }
                 () = sleep_until(self.expires) => {
                     return Err("The access token is about to expire.");
                 }
+                received = next_signal(&mut self.signals) => {
+                    if self.forward(received, outlet).await {
+                        continue;
+                    }
+                }
+                () = sleep_until(poll_at) => {}
             }
+            self.subscribe().await; // before reading, so that no change in between is missed
             let Some(jobs) = self.engine.jobs() else {
                 return Ok(None);
             };
@@ -153,7 +188,7 @@ impl JobWait {
                         dependency = error.dependency(), %error,
                         "Could not read a job while waiting for it; retrying"
                     );
-                    poll_at = Instant::now() + POLL_INTERVAL;
+                    poll_at = self.next_poll();
                 }
             }
         }
@@ -181,6 +216,14 @@ impl JobWait {
     }
 }
 
+/// Waits for the next signal; forever without a subscription.
+async fn next_signal(signals: &mut Option<Subscription>) -> Received {
+    match signals {
+        Some(signals) => signals.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Drop for JobWait {
     /// Cancels the job, because the client has disconnected. Not when the instance shuts down or
     /// the token expires: then the client may ask for the result later.
@@ -190,6 +233,6 @@ impl Drop for JobWait {
             return;
         }
         let (engine, user, id) = (Arc::clone(&self.engine), self.user.clone(), self.id.clone());
-        self.engine.busy.spawn(async move { cancel(&engine, &user, &id).await });
+        self.engine.spawn(async move { cancel(&engine, &user, &id).await });
     }
 }

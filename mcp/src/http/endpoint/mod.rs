@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Versi
 use http_body::Body;
 
 use super::{
-    bearer::{Challenge, TokenProblem, bearer},
+    bearer::{Challenge, Scheme, TokenProblem, bearer},
     body::{self, BodyError, ResponseBody},
     origin::{ForeignRequest, NotAnOrigin, OriginPolicy},
     response::{JSON, METHODS, RETRY_AFTER_SECONDS, response},
@@ -156,7 +156,7 @@ impl Endpoint {
             Method::GET => self.engine.get(caller, &head.headers).await,
             _ => self.engine.delete(caller, &head.headers).await,
         };
-        Ok(response(reply, &granted, || self.access.resource_metadata.clone()))
+        Ok(response(reply, &granted, Scheme::Bearer, || self.access.resource_metadata.clone()))
     }
 
     async fn authenticate(&self, headers: &http::HeaderMap) -> Result<Caller, Refused> {

@@ -47,7 +47,7 @@ impl Questions for Memory {
         let signal = Signal::StreamChanged(writer.key.clone());
         state.calls.push(WaitingCall { writer, call, open, expires: now + ttl });
         drop(state);
-        self.fanout.deliver(signal);
+        self.deliver(signal);
         Ok(true)
     }
 
@@ -81,6 +81,7 @@ impl Questions for Memory {
         pending.written = 0;
         pending.lapses = now + lease;
         pending.call = Some(call.clone());
+        pending.started = false;
         writer.term = pending.term;
         Ok(Answered::Complete(writer, call))
     }

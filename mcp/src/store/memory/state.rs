@@ -14,7 +14,7 @@ use crate::{
     rpc::RequestId,
     store::{
         CatalogDigest, EventNumber, Fanout, MAX_EVENTS, MAX_SESSIONS_PER_USER, MAX_STREAM_BYTES,
-        STREAM_TTL, Session, StoredCall, StreamKey, Writer, count_appended,
+        STREAM_TTL, Session, Signal, StoredCall, StreamKey, Writer, count_appended,
     },
 };
 
@@ -22,19 +22,23 @@ use crate::{
 /// whose client receives 404 and initializes again.
 pub const MAX_SESSIONS: usize = 10_000;
 
+/// Receives the signals of the stores in memory instead of the subscribers of this process.
+pub type SignalSink = Arc<dyn Fn(Signal) + Send + Sync>;
+
 /// The minimum time between two removals of expired entries.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) struct Memory {
     pub(super) session_ttl: Duration,
     pub(super) fanout: Fanout,
+    sink: Option<SignalSink>,
     pub(super) state: Mutex<MemoryState>,
 }
 
 pub(super) struct MemoryState {
-    pub(super) sessions: HashMap<SessionId, (Session, Instant)>,
+    pub(super) sessions: BTreeMap<SessionId, (Session, Instant)>,
     pub(super) calls: Vec<WaitingCall>,
-    pub(super) streams: HashMap<StreamKey, Stream>,
+    pub(super) streams: BTreeMap<StreamKey, Stream>,
     pub(super) announced: Option<CatalogDigest>,
     pub(super) next_sweep: Instant,
 }
@@ -64,6 +68,8 @@ pub(super) struct Pending {
     pub(super) written: u64,
     pub(super) lost: u64,
     pub(super) call: Option<StoredCall>,
+    /// Whether the current run may have started.
+    pub(super) started: bool,
     /// The job that will answer the request.
     pub(super) job: Option<JobId>,
     pub(super) marks: HashMap<String, f64>,
@@ -85,6 +91,7 @@ impl Stream {
             written: 0,
             lost: 0,
             call: call.clone(),
+            started: true,
             job: None,
             marks: HashMap::new(),
         });
@@ -143,6 +150,11 @@ impl MemoryState {
             return;
         }
         self.next_sweep = now + SWEEP_INTERVAL;
+        self.remove_expired(session_ttl);
+    }
+
+    fn remove_expired(&mut self, session_ttl: Duration) {
+        let now = Instant::now();
         self.sessions.retain(|_, (_, used)| now < *used + session_ttl);
         self.calls.retain(|it| now < it.expires);
         self.streams.retain(|_, it| now < it.expires);
@@ -150,18 +162,34 @@ impl MemoryState {
 }
 
 impl Memory {
-    pub(super) fn new(session_ttl: Duration) -> Self {
+    pub(super) fn new(session_ttl: Duration, sink: Option<SignalSink>) -> Self {
         Self {
             session_ttl,
             fanout: Fanout::default(),
+            sink,
             state: Mutex::new(MemoryState {
-                sessions: HashMap::new(),
+                sessions: BTreeMap::new(),
                 calls: Vec::new(),
-                streams: HashMap::new(),
+                streams: BTreeMap::new(),
                 announced: None,
                 next_sweep: Instant::now() + SWEEP_INTERVAL,
             }),
         }
+    }
+
+    /// Delivers a signal to the sink, or to the subscribers of this process.
+    pub(super) fn deliver(&self, signal: Signal) {
+        match &self.sink {
+            Some(sink) => sink(signal),
+            None => self.fanout.deliver(signal),
+        }
+    }
+
+    /// The number of entries that have not expired.
+    pub(super) fn entries(&self) -> usize {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.remove_expired(self.session_ttl);
+        state.sessions.len() + state.calls.len() + state.streams.len()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, MemoryState> {

@@ -32,7 +32,7 @@ impl StreamLog for Memory {
             let stream = state.streams.entry(key.clone());
             stream.or_insert_with(|| Stream::new(&[], Duration::ZERO)).push(message);
         }
-        self.fanout.deliver(Signal::StreamChanged(key));
+        self.deliver(Signal::StreamChanged(key));
         Ok(())
     }
 
@@ -51,7 +51,7 @@ impl StreamLog for Memory {
             pending.written = number;
             stream.push(message);
         }
-        self.fanout.deliver(Signal::StreamChanged(writer.key.clone()));
+        self.deliver(Signal::StreamChanged(writer.key.clone()));
         Ok(true)
     }
 
@@ -69,7 +69,7 @@ impl StreamLog for Memory {
                 stream.push(answer);
             }
         }
-        self.fanout.deliver(Signal::StreamChanged(writer.key.clone()));
+        self.deliver(Signal::StreamChanged(writer.key.clone()));
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl StreamLog for Memory {
             }
         }
         for key in changed {
-            self.fanout.deliver(Signal::StreamChanged(key));
+            self.deliver(Signal::StreamChanged(key));
         }
         Ok(())
     }
@@ -102,6 +102,7 @@ impl StreamLog for Memory {
         };
         let now = Instant::now();
         pending.lapses = now + lease;
+        pending.started = true;
         stream.expires = stream.expires.max(now + lease + STREAM_TTL);
         Ok(true)
     }
@@ -147,7 +148,12 @@ impl StreamLog for Memory {
             pending.lost += 1;
             pending.written = 0;
             pending.lapses = now + lease;
-            Orphan { writer: pending.writer(key), lost: pending.lost, call: pending.call.clone() }
+            Orphan {
+                writer: pending.writer(key),
+                lost: pending.lost,
+                call: pending.call.clone(),
+                started: pending.started,
+            }
         });
         Ok(taken.collect())
     }
@@ -205,7 +211,7 @@ impl StreamLog for Memory {
             }
             stream.push(message);
         }
-        self.fanout.deliver(Signal::StreamChanged(writer.key.clone()));
+        self.deliver(Signal::StreamChanged(writer.key.clone()));
         Ok(true)
     }
 

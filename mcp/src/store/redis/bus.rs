@@ -5,7 +5,11 @@
 //! was lost, all subscribers receive [`Received::Missed`](crate::store::Received::Missed): a signal
 //! is only a hint, and its receivers read the current state.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -17,6 +21,7 @@ use tokio::{
 
 use super::{
     connection::{COMMAND_LIMIT, CONNECT_LIMIT, Connection},
+    sealed::Content,
     value::{REDIS, millis, read, unavailable, write},
 };
 use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
@@ -48,6 +53,7 @@ const MAX_REQUESTS: usize = 1_024;
 /// The bus of one process.
 pub(super) struct RedisBus {
     connection: Connection,
+    content: Content,
     fanout: Fanout,
     requests: mpsc::Sender<SubscribeRequest>,
     /// Permits for signals that are being retried.
@@ -61,7 +67,7 @@ struct SubscribeRequest {
 }
 
 impl RedisBus {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(connection: Connection, content: Content) -> Result<Self, StoreError> {
         let client = Client::open(connection.address()).map_err(unavailable)?;
         let fanout = Fanout::default();
         let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
@@ -69,12 +75,13 @@ impl RedisBus {
             client,
             fanout: fanout.clone(),
             connection: connection.clone(),
+            content: content.clone(),
             inbox,
             channels: HashSet::new(),
         };
         tokio::spawn(listener.run());
         let late = Arc::new(Semaphore::new(LATE_SIGNALS));
-        Ok(Self { connection, fanout, requests, late })
+        Ok(Self { connection, content, fanout, requests, late })
     }
 }
 
@@ -83,7 +90,12 @@ impl Bus for RedisBus {
     async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
         let channel = self.connection.channel(&signal.topic());
-        pipeline.publish(channel, write(&signal)?).ignore();
+        let message = if signal.has_content() {
+            self.content.write(&Content::of_signal(&channel), &signal)?
+        } else {
+            write(&signal)?.into_bytes()
+        };
+        pipeline.publish(channel, message).ignore();
         let Err(error) = self.connection.pipeline::<()>("publish", &pipeline).await else {
             return Ok(());
         };
@@ -120,6 +132,17 @@ impl Bus for RedisBus {
         self.connection.timed("subscribe", confirmed).await.map(|()| subscription)
     }
 
+    async fn have_subscribers(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
+        let channels: Vec<_> = topics.iter().map(|topic| self.connection.channel(topic)).collect();
+        let mut count = redis::cmd("PUBSUB");
+        // Each node of a cluster knows only its own subscribers: the numbers of all are added.
+        count.arg("NUMSUB").arg(&channels);
+        let counts: HashMap<String, u64> =
+            self.connection.command("subscribers", "PUBSUB", &count).await?;
+        let has_subscriber = |channel| counts.get(channel).is_some_and(|count| *count > 0);
+        Ok(channels.iter().map(has_subscriber).collect())
+    }
+
     async fn replace_catalog(
         &self,
         catalog: &CatalogDigest,
@@ -143,6 +166,7 @@ struct Listener {
     client: Client,
     fanout: Fanout,
     connection: Connection,
+    content: Content,
     inbox: mpsc::Receiver<SubscribeRequest>,
     /// The channels that are subscribed to.
     channels: HashSet<String>,
@@ -203,9 +227,10 @@ impl Listener {
                 message = messages.next() => match message {
                     None => return Ok(ListenEnd::Lost),
                     Some(message) => {
-                        let text: String = message.get_payload()?;
-                        match read(&text) {
-                            Ok(signal) => self.fanout.deliver(signal),
+                        let place = Content::of_signal(message.get_channel_name());
+                        match self.content.read(&place, message.get_payload_bytes()) {
+                            Ok(Some(signal)) => self.fanout.deliver(signal),
+                            Ok(None) => {} // logged; a signal is only a hint
                             Err(error) => {
                                 tracing::warn!(%error, "Ignored an unreadable signal");
                             }

@@ -100,6 +100,10 @@ const FULL_FOR: Duration = Duration::from_mins(1);
 /// The error code of Redis when it has reached `maxmemory` and must not evict.
 const OUT_OF_MEMORY: &str = "OOM";
 
+/// The error code of a server that has become a replica. Its address may lead to another server by
+/// now, while its connections stay open.
+const READ_ONLY: &str = "READONLY";
+
 /// The current connection.
 #[derive(Default)]
 struct Held {
@@ -177,6 +181,7 @@ impl Connection {
             Topic::Control => format!("{prefix}control"),
             Topic::Job(job) => format!("{prefix}job:{job}"),
             Topic::Work => format!("{prefix}work"),
+            Topic::Worker(name) => format!("{prefix}worker:{name}"),
         }
     }
 
@@ -197,6 +202,23 @@ impl Connection {
             self.record_result(number, result)
         };
         self.timed(operation, asking.instrument(trace::redis("EVALSHA"))).await
+    }
+
+    /// Sends one command. In a cluster, a command without a key may be sent to every node, and its
+    /// replies are combined. `operation`: its name for the observer. `name`: that of the command, for
+    /// traces.
+    pub(super) async fn command<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        name: &'static str,
+        command: &Cmd,
+    ) -> Result<T, StoreError> {
+        let asking = async {
+            let (mut link, number) = self.link().await?;
+            let result = command.query_async(&mut link).await;
+            self.record_result(number, result)
+        };
+        self.timed(operation, asking.instrument(trace::redis(name))).await
     }
 
     /// Sends the commands of a pipeline in one round trip. `operation`: its name for the observer.
@@ -244,7 +266,8 @@ impl Connection {
         if failed.is_some_and(|failed_at| failed_at >= began) {
             return Err(unavailable("Redis could not be reached a moment ago"));
         }
-        let connected = self.connect().await;
+        // Boxed: a future that connects is large, and almost every caller finds an open connection.
+        let connected = Box::pin(self.connect()).await;
         if failed.is_some() && connected.is_ok() {
             tracing::info!(dependency = REDIS, "Connected to Redis again");
         }
@@ -332,16 +355,23 @@ impl Connection {
         }
         result.map_err(|error| {
             trace::failed(error.code().unwrap_or("unavailable"));
-            // In a transaction, the code `OOM` is only part of the text of the error.
-            if error.code() == Some(OUT_OF_MEMORY) || error.to_string().contains("OOM command") {
+            if has_code(&error, OUT_OF_MEMORY) {
                 self.note_full();
             }
-            if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
+            let is_broken =
+                error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
+            if is_broken || has_code(&error, READ_ONLY) {
                 self.forget(number);
             }
             unavailable(error)
         })
     }
+}
+
+/// Whether Redis has answered with this error code. In a transaction, the code is only part of the text
+/// of the error.
+fn has_code(error: &redis::RedisError, code: &str) -> bool {
+    error.code() == Some(code) || error.to_string().contains(code)
 }
 
 impl fmt::Debug for Connection {

@@ -2,18 +2,16 @@
 //!
 //! The Redis stream is created with the first event, because even an almost empty one uses 4 kB.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::streams::StreamRangeReply;
 
 use super::{
     Redis,
-    value::{FORMAT, assemble, field, millis, stored_text, unreadable, write},
+    call_hash::{CallFields, assemble, seal_call},
+    sealed::Content,
+    value::{FORMAT, field, millis, stored_text, unreadable, write},
 };
 use crate::{
     job::JobId,
@@ -39,6 +37,9 @@ const JOB: &str = "job:";
 /// The key of the hash of a session's requests that jobs answer: stream, run and job of each.
 const JOBS: &str = "jobs";
 
+/// Field of the hash of a running call: its current run has not started.
+const UNSTARTED: &str = "unstarted";
+
 /// The key of the set of a session's streams.
 const STREAMS: &str = "streams";
 
@@ -51,7 +52,7 @@ fn lapses(pending: &str) -> Option<u64> {
 type Read = (StreamRangeReply, BTreeMap<String, String>, (u64, u64));
 
 /// A taken over call in the reply of the script: request, run, losses, call hash.
-type Taken = (String, u64, u64, HashMap<String, String>);
+type Taken = (String, u64, u64, CallFields);
 
 impl Redis {
     pub(super) fn log_key(&self, key: &StreamKey) -> String {
@@ -69,6 +70,10 @@ impl Redis {
 
     pub(super) fn running_key(&self, writer: &Writer) -> String {
         format!("{}{}", self.running_keys(&writer.key), field(&writer.request))
+    }
+
+    fn sealed_event(&self, key: &StreamKey, message: &str) -> Vec<u8> {
+        self.content.seal(&Content::of_event(key), message)
     }
 
     /// The channel and the encoded signal that announce a change of a stream.
@@ -94,7 +99,9 @@ impl StreamLog for Redis {
             .arg(millis(STREAM_TTL))
             .arg(key.stream.as_str());
         for (request, call) in requests {
-            let call = call.as_ref().map(write).transpose()?;
+            let writer = Writer { key: key.clone(), request: request.clone(), term: 0 };
+            let call = call.as_ref().map(|call| seal_call(&self.content, &writer, call, &[]));
+            let call = call.transpose()?;
             open.arg(field(request)).arg(call.unwrap_or_default());
         }
         self.script("stream_open", &open).await
@@ -108,7 +115,7 @@ impl StreamLog for Redis {
             .key(self.log_key(&key))
             .key(self.meta_key(&key))
             .key(self.key(session, STREAMS))
-            .arg(stored_text(message))
+            .arg(self.sealed_event(&key, message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(key.stream.as_str())
@@ -129,7 +136,7 @@ impl StreamLog for Redis {
             .arg(field(&writer.request))
             .arg(writer.term)
             .arg(number)
-            .arg(stored_text(message))
+            .arg(self.sealed_event(&writer.key, message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -152,7 +159,7 @@ impl StreamLog for Redis {
             .key(self.key(&writer.key.session, JOBS))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(answer.map(stored_text).unwrap_or_default())
+            .arg(answer.map(|it| self.sealed_event(&writer.key, it)).unwrap_or_default())
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -218,12 +225,19 @@ impl StreamLog for Redis {
             return Ok(None);
         }
         let mut page = Page::default();
+        let place = Content::of_event(key);
         for event in events.ids {
             let number = event.id.split('-').next().and_then(|number| number.parse().ok());
-            let message: Option<String> = event.get("m");
-            let message = message.as_deref().and_then(|it| it.strip_prefix(FORMAT));
+            let message: Option<Vec<u8>> = event.get("m");
             let (Some(number), Some(message)) = (number, message) else {
                 return Err(unreadable("an event has a format that this version cannot read"));
+            };
+            let message = match self.content.open(&place, &message)? {
+                Some(message) => message,
+                // It never expires while its session is used, so one lost event must not end it.
+                None if standalone => String::new(),
+                // The lost event may be the response, so the stream is lost.
+                None => return Ok(None),
             };
             page.events.push((number, Arc::from(message)));
         }
@@ -256,7 +270,9 @@ impl StreamLog for Redis {
         let orphans = taken.into_iter().map(|(request, term, lost, call)| {
             let request = json::from_str(&request).map_err(unreadable)?;
             let writer = Writer { key: key.clone(), request, term };
-            Ok(Orphan { writer, lost, call: assemble(&call)? })
+            let started = !call.contains_key(UNSTARTED);
+            let call = assemble(&self.content, &writer, &call)?;
+            Ok(Orphan { writer, lost, call, started })
         });
         orphans.collect()
     }
@@ -317,7 +333,7 @@ impl StreamLog for Redis {
             .key(self.meta_key(&writer.key))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(stored_text(message))
+            .arg(self.sealed_event(&writer.key, message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)

@@ -20,14 +20,18 @@
 //! | `catalog` | string | digest of the newest instance's lists | 30 days |
 //! | `mcp:{sid}`, `user:<user>`, `job:<job>` | channel | [`super::Signal`]s | – |
 //! | `everyone`, `control`, `work` | channel | [`super::Signal`]s | – |
+//! | `worker:<name>` | channel | no messages: the worker subscribes, which shows that its process exists | – |
 //!
 //! Every value begins with a format character, and every hash has it in one of its fields, so that
-//! during a rolling deploy an instance can distinguish a newer format from a corrupt value.
+//! during a rolling deploy an instance can distinguish a newer format from a corrupt value. Values
+//! with users' content are encrypted with [`ContentKeys`].
 
 mod bus;
+mod call_hash;
 mod connection;
 mod log;
 mod questions;
+mod sealed;
 mod sessions;
 mod value;
 
@@ -36,16 +40,21 @@ use std::{sync::Arc, time::Duration};
 use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
 
 pub use self::connection::{Connection, RoundTrip};
-use self::value::unavailable;
+use self::{sealed::Content, value::unavailable};
 use super::{SessionId, StoreError, Stores};
+use crate::content_keys::ContentKeys;
 
 impl Stores {
     /// Creates stores in Redis that share the process's connection. `session_ttl`: how long an idle
-    /// session is kept. Must be called within a tokio runtime.
-    pub fn in_redis(connection: &Connection, session_ttl: Duration) -> Result<Self, StoreError> {
-        let connection = connection.clone();
-        let redis = Arc::new(Redis { connection, session_ttl, scripts: Scripts::new() });
-        let bus = bus::RedisBus::start(redis.connection.clone())?;
+    /// session is kept. `keys`: encrypt users' content. Must be called within a tokio runtime.
+    pub fn in_redis(
+        connection: &Connection,
+        session_ttl: Duration,
+        keys: ContentKeys,
+    ) -> Result<Self, StoreError> {
+        let (connection, content) = (connection.clone(), Content::new(keys));
+        let bus = bus::RedisBus::start(connection.clone(), content.clone())?;
+        let redis = Arc::new(Redis { connection, session_ttl, content, scripts: Scripts::new() });
         Ok(Self {
             sessions: redis.clone(),
             questions: redis.clone(),
@@ -59,6 +68,7 @@ impl Stores {
 struct Redis {
     connection: Connection,
     session_ttl: Duration,
+    content: Content,
     scripts: Scripts,
 }
 

@@ -2,6 +2,7 @@
 -- KEYS: ask, waiting.
 -- ARGV: key prefixes of waiting calls, metas and running calls; the answer; lease in ms; TTL of a
 -- running call in ms.
+-- The run counts as started when its lease is renewed (stream_renew.lua).
 -- Returns false (no such question), an empty list (other questions are open), or the call hash (the
 -- call is running, and the caller holds its lease).
 local ask = redis.call('GETDEL', KEYS[1])
@@ -29,7 +30,7 @@ end
 local time = redis.call('TIME')
 local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[5]
 redis.call('HSET', meta, field, string.format('%d %d 0 %s', term + 1, lapses, lost))
-redis.call('HSET', call, 'term', string.format('%d', term + 1))
+redis.call('HSET', call, 'term', string.format('%d', term + 1), 'unstarted', '1')
 local running = ARGV[3] .. stream .. ':' .. request
 redis.call('RENAME', call, running)
 redis.call('PEXPIRE', running, ARGV[6])

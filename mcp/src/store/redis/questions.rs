@@ -1,19 +1,17 @@
 //! Calls that wait for answers: one hash per call, and one key per open question.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{assemble, field, millis, stored_text, unreadable, write},
+    call_hash::{self, CallFields, assemble, seal_answer, seal_call},
+    sealed::Content,
+    value::{field, millis, unreadable},
 };
 use crate::{
     id::random_id,
-    json,
     question::ClientAnswer,
     rpc::RequestId,
     store::{
@@ -21,30 +19,6 @@ use crate::{
         StoreError, StoredCall, StreamId, StreamKey, Writer, count_appended,
     },
 };
-
-/// Field: the JSON-RPC id of the call, as [`field`] encodes it.
-const REQUEST: &str = "request";
-/// Field: the stream of the call.
-const STREAM: &str = "stream";
-/// Field: the run of the call.
-const TERM: &str = "term";
-
-/// Reads the writer of a call hash. `Ok(None)`: the hash is incomplete.
-fn writer(
-    session: &SessionId,
-    fields: &HashMap<String, String>,
-) -> Result<Option<Writer>, StoreError> {
-    let (Some(request), Some(stream), Some(term)) =
-        (fields.get(REQUEST), fields.get(STREAM), fields.get(TERM))
-    else {
-        return Ok(None);
-    };
-    Ok(Some(Writer {
-        key: StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) },
-        request: json::from_str(request).map_err(unreadable)?,
-        term: term.parse().map_err(unreadable)?,
-    }))
-}
 
 #[async_trait]
 impl Questions for Redis {
@@ -61,6 +35,7 @@ impl Questions for Redis {
         let id = open.first().map_or_else(random_id, |question| question.id.clone());
         let (channel, signal) = self.wake(&writer.key)?;
         let stored = StoredCall { answers: BTreeMap::new(), ..call.clone() };
+        let content = &self.content;
         let mut suspend = self.scripts.question_suspend.prepare_invoke();
         suspend
             .key(self.meta_key(&writer.key))
@@ -76,17 +51,20 @@ impl Questions for Redis {
             .arg(&id)
             .arg(writer.key.stream.as_str())
             .arg(self.key(session, "ask:"))
-            .arg(write(&stored)?)
+            .arg(seal_call(content, writer, &stored, open)?)
             .arg(MAX_EVENTS)
             .arg(channel)
             .arg(signal)
             .arg(open.len())
             .arg(MAX_STREAM_BYTES);
+        let events = Content::of_event(&writer.key);
         for question in open {
-            suspend.arg(&question.id).arg(&question.key).arg(stored_text(&question.message));
+            let message = content.seal(&events, &question.message);
+            suspend.arg(&question.id).arg(&question.key).arg(message);
         }
         for (name, answer) in &call.answers {
-            suspend.arg(name).arg(write(answer)?);
+            let place = Content::of_earlier_answer(writer, name);
+            suspend.arg(name).arg(content.write(&place, answer)?);
         }
         let suspended = self.script("question_ask", &suspend).await?;
         if suspended {
@@ -108,19 +86,21 @@ impl Questions for Redis {
             .arg(self.key(session, "call:"))
             .arg(self.key(session, "meta:"))
             .arg(self.key(session, "running:"))
-            .arg(write(&answer)?)
+            .arg(seal_answer(&self.content, session, question, &answer)?)
             .arg(millis(lease))
             .arg(millis(STREAM_TTL));
-        let taken: Option<HashMap<String, String>> = self.script("question_answer", &take).await?;
+        let taken: Option<CallFields> = self.script("question_answer", &take).await?;
         let fields = match taken {
             None => return Ok(Answered::Unknown),
             Some(fields) if fields.is_empty() => return Ok(Answered::Waiting),
             Some(fields) => fields,
         };
-        match (writer(session, &fields)?, assemble(&fields)?) {
-            (Some(writer), Some(call)) => Ok(Answered::Complete(writer, call)),
-            _ => Err(unreadable("a waiting call is incomplete")),
-        }
+        let Some(writer) = call_hash::writer(session, &fields)? else {
+            return Err(unreadable("a waiting call is incomplete"));
+        };
+        // A call that cannot be decrypted is answered like a lost one, once its lease has lapsed.
+        let call = assemble(&self.content, &writer, &fields)?;
+        Ok(call.map_or(Answered::Unknown, |call| Answered::Complete(writer, call)))
     }
 
     async fn withdraw(

@@ -1,4 +1,4 @@
--- Renews the lease of a run, by the clock of Redis. KEYS: meta, log, running call, jobs, streams.
+-- Renews the lease of a run, which thereby counts as started, by the clock of Redis. KEYS: meta, log, running call, jobs, streams.
 -- ARGV: request, run, lease in ms, TTL after the lease in ms.
 -- Returns 1 if the run is current, otherwise 0.
 local field = 'pending:' .. ARGV[1]
@@ -13,6 +13,7 @@ end
 local time = redis.call('TIME')
 local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], field, string.format('%s %d %s %s', term, lapses, written, lost))
+redis.call('HDEL', KEYS[3], 'unstarted')
 local lifetime = ARGV[3] + ARGV[4]
 for _, key in ipairs(KEYS) do
     if redis.call('PTTL', key) < lifetime then

@@ -1,25 +1,14 @@
 //! The format of values in Redis.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    error::BoxError,
-    json,
-    rpc::RequestId,
-    store::{StoreError, StoredCall},
-};
+use crate::{error::BoxError, json, rpc::RequestId, store::StoreError};
 
-/// The first character of every value, here and in the scripts. Identifies the format; a reader of
-/// a later format must accept this one, too.
+/// The first character of every value that is not sealed, here and in the scripts. Identifies the
+/// format; a reader of a later format must accept this one, too.
 pub(super) const FORMAT: char = '1';
-
-/// Field of a call hash: the call without its answers, as JSON.
-const CALL: &str = "call";
-
-/// Prefix of the fields of a call hash that hold one answer each.
-const ANSWER: &str = "answer:";
 
 /// The value of the field `dependency` of log events about Redis.
 pub(super) const REDIS: &str = "redis";
@@ -60,18 +49,4 @@ pub(super) fn stored_text(message: &str) -> String {
 /// A request id as part of a key or field name, as JSON: the number 1 differs from the string "1".
 pub(super) fn field(request: &RequestId) -> String {
     serde_json::to_string(request).unwrap_or_default()
-}
-
-/// Reads the call of a call hash. `Ok(None)`: the hash has no call.
-pub(super) fn assemble(fields: &HashMap<String, String>) -> Result<Option<StoredCall>, StoreError> {
-    let Some(call) = fields.get(CALL) else {
-        return Ok(None);
-    };
-    let mut call: StoredCall = read(call)?;
-    for (name, answer) in fields {
-        if let Some(key) = name.strip_prefix(ANSWER) {
-            call.answers.insert(key.to_owned(), read(answer)?);
-        }
-    }
-    Ok(Some(call))
 }

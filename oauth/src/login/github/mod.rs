@@ -28,8 +28,8 @@ use self::{
 use super::{
     policy::{AccessPolicy, Allowed},
     provider::{
-        CallbackResult, Deadline, Destination, Identity, IdentityProvider, InvalidCallback,
-        Membership, ProviderError,
+        Attributes, CallbackResult, CodeExchange, Deadline, Destination, Identity,
+        IdentityProvider, InvalidCallback, Membership, ProviderError,
     },
     settings::ProviderSettings,
 };
@@ -112,9 +112,15 @@ impl IdentityProvider for GitHub {
         &self.policy
     }
 
-    fn start(&self, state: &str, verifier: &Verifier) -> Destination {
+    async fn start(
+        &self,
+        state: &str,
+        verifier: &Verifier,
+        _deadline: Deadline,
+    ) -> Result<Destination, ProviderError> {
         let has_org = self.policy.org.is_some();
-        Destination::External(self.client.authorize_url(&self.callback, has_org, state, verifier))
+        let url = self.client.authorize_url(&self.callback, has_org, state, verifier);
+        Ok(Destination::External(url))
     }
 
     fn read_callback(
@@ -136,18 +142,16 @@ impl IdentityProvider for GitHub {
         }
     }
 
-    async fn finish(
-        &self,
-        code: &str,
-        verifier: &str,
-        deadline: Deadline,
-    ) -> Result<Identity, ProviderError> {
+    async fn finish(&self, exchange: CodeExchange<'_>) -> Result<Identity, ProviderError> {
+        let CodeExchange { code, verifier, deadline, .. } = exchange;
         let token = self.client.exchange(code, verifier, &self.callback, deadline).await?;
         let account = self.client.account(&token, deadline).await?;
         Ok(Identity {
             subject: account.id.to_string(),
+            listed_as: Some(account.login.clone()),
             login: account.login,
             name: account.name,
+            attributes: Attributes::default(),
             token: Some(token),
         })
     }
@@ -212,6 +216,7 @@ mod tests {
             proxies,
             github: Some(settings),
             policy: AccessPolicy::default(),
+            oidc: Vec::new(),
         };
         configured(&settings).unwrap()
     }

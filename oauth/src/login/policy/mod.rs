@@ -1,5 +1,6 @@
-//! The access policy: a list of users, membership of an organization, or both. Without a rule,
-//! everyone with an account at the identity provider may sign in.
+//! The access policy: a list of users, membership of an organization, and domains and groups in the
+//! attributes of users. Without a rule, everyone with an account at the identity provider may sign
+//! in.
 //!
 //! The policy fails closed. A login on the list only identifies an account initially: the first
 //! successful sign-in with it pins it to the subject of the account, and from then on the subject
@@ -10,16 +11,21 @@
 //! connected ([`recheck`]). The refresh of tokens decides how often, and for how long an old result
 //! is valid.
 
+use std::borrow::Cow;
+
 use mcp::UserId;
 use platform::{db::Failure, metrics};
+use tracing::Instrument as _;
 
 pub(crate) mod pins;
 mod rules;
 
 pub use self::rules::{AccessPolicy, Allowed, DenialReason};
 use super::{
-    provider::{Deadline, Identity, IdentityProvider, Membership, ProviderError},
-    upstream_token::{self, StoredToken},
+    provider::{
+        Attributes, Deadline, Identity, IdentityProvider, Membership, ProviderError, Renewal,
+    },
+    upstream_token::{self, StoredToken, UpstreamToken},
     users,
 };
 use crate::server::Server;
@@ -73,7 +79,17 @@ pub(crate) async fn admit(
         return Err(DenialReason::Blocked.into());
     }
     let subject = &identity.subject;
-    let pin = listed(server, provider, subject, Some(&identity.login)).await?;
+    let listed_as = identity.listed_as.as_deref();
+    let pin = match listed(server, provider, subject, listed_as).await {
+        // The list may contain the user's e-mail address, which does not count.
+        Err(NotAdmitted::Denied(DenialReason::NotListed))
+            if listed_as.is_none() && provider.policy().listed_logins().next().is_some() =>
+        {
+            return Err(DenialReason::EmailNotVerified.into());
+        }
+        other => other?,
+    };
+    provider.policy().check_attributes(&identity.attributes)?;
     if let Some(org) = &provider.policy().org {
         let token = identity.token.as_ref().ok_or(DenialReason::SignInAgain)?;
         let membership = provider.membership(token, org, deadline).await;
@@ -151,9 +167,10 @@ pub(crate) fn is_open_to(server: &Server, user: &UserId) -> bool {
     server.provider_of(user).is_some_and(|(provider, _)| !provider.policy().is_set())
 }
 
-/// Returns the organization whose membership the policy requires of a user.
-pub(crate) fn org_of<'a>(server: &'a Server, user: &UserId) -> Option<&'a str> {
-    server.provider_of(user).and_then(|(provider, _)| provider.policy().org.as_deref())
+/// Returns the rules for a user that only the provider can answer
+/// ([`AccessPolicy::remote_rules`]).
+pub(crate) fn remote_rules_of<'a>(server: &'a Server, user: &UserId) -> Option<Cow<'a, str>> {
+    server.provider_of(user).and_then(|(provider, _)| provider.policy().remote_rules())
 }
 
 async fn check_again(
@@ -162,24 +179,72 @@ async fn check_again(
     user: &UserId,
     subject: &str,
 ) -> Result<PolicyDecision, NotAdmitted> {
-    match users::get(server.db(), user).await? {
+    let known = match users::get(server.db(), user).await? {
         Some(known) if users::is_blocked(&known) => return Err(DenialReason::Blocked.into()),
-        Some(_) => {}
+        Some(known) => known,
         None => return Err(DenialReason::SignInAgain.into()),
-    }
+    };
     // The login is not checked: it may have passed to another account since the sign-in.
     listed(server, provider, subject, None).await?;
-    let Some(org) = &provider.policy().org else {
+    let policy = provider.policy();
+    let Some(rules) = policy.remote_rules() else {
         return Ok(PolicyDecision::Admitted);
     };
     let token = match upstream_token::get(server, user).await? {
         StoredToken::Token(token) => token,
-        StoredToken::Missing => return Err(DenialReason::SignInAgain.into()),
+        // The provider gives no token for later checks, so its answer at the sign-in remains valid
+        // while the rules are the same.
+        StoredToken::Missing
+            if policy.org.is_none() && known.gate_org.as_deref() == Some(&*rules) =>
+        {
+            return Ok(PolicyDecision::Admitted);
+        }
+        StoredToken::Missing | StoredToken::Damaged => {
+            return Err(DenialReason::SignInAgain.into());
+        }
         StoredToken::Unreadable => return Ok(PolicyDecision::Unreadable),
     };
-    let membership = provider.membership(&token, org, Deadline::start()).await;
-    require_active(membership.map_err(NotAdmitted::Provider)?)?;
+    if let Some(org) = &policy.org {
+        let membership = provider.membership(&token.secret, org, Deadline::start()).await;
+        require_active(membership.map_err(NotAdmitted::Provider)?)?;
+    }
+    if policy.has_attribute_rules() {
+        let attributes = renew(server, user, token).await?;
+        policy.check_attributes(&attributes)?;
+    }
     Ok(PolicyDecision::Admitted)
+}
+
+/// Gets the current attributes of a user from the provider, and stores the token that replaces the
+/// stored one, if the provider issues one.
+///
+/// The stored token may be invalid as soon as the provider has received it, so this continues when the
+/// caller is dropped, as happens when a client closes its connection.
+async fn renew(
+    server: &Server,
+    user: &UserId,
+    stored: UpstreamToken,
+) -> Result<Attributes, NotAdmitted> {
+    let (server, user) = (server.clone(), user.clone());
+    let renewal = async move {
+        let Some((provider, subject)) = server.provider_of(&user) else {
+            return Err(DenialReason::SignInAgain.into());
+        };
+        let now = server.clock().now();
+        let renewal = provider.renew(&stored.secret, subject, now, Deadline::start()).await;
+        match renewal.map_err(NotAdmitted::Provider)? {
+            Renewal::Ended => Err(DenialReason::SignInAgain.into()),
+            Renewal::Active { attributes, token } => {
+                if let Some(token) = token {
+                    upstream_token::replace(&server, &user, stored.sealed, &token).await?;
+                }
+                attributes.map_err(NotAdmitted::Provider)
+            }
+        }
+    };
+    tokio::spawn(renewal.in_current_span()).await.map_err(|error| {
+        NotAdmitted::Failure(Failure::Internal(anyhow::Error::new(error).context("renewal")))
+    })?
 }
 
 /// Checks that a membership is active.
@@ -240,7 +305,7 @@ mod tests {
             (Membership::TokenRevoked, DenialReason::SignInAgain),
         ] {
             assert_eq!(require_active(membership), Err(why));
-            let rules = AccessPolicy { logins: vec![], org: Some("octo-org".into()) };
+            let rules = AccessPolicy { org: Some("octo-org".into()), ..AccessPolicy::default() };
             assert!(!why.sentence(&rules, "GitHub").is_empty());
         }
     }

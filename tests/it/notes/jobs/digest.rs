@@ -16,7 +16,7 @@ on_both_databases!(
     the_operators_model_writes_it_for_clients_without_one,
     an_endpoint_that_refuses_is_named,
     an_endpoint_in_trouble_is_asked_again,
-    without_any_model_it_says_what_to_do,
+    without_any_model_it_returns_the_texts,
 );
 
 /// About 13,000 characters each, so that three fit into a part.
@@ -120,13 +120,24 @@ async fn an_endpoint_in_trouble_is_asked_again(database: Database) {
     assert_eq!(model.asked().len(), 2, "what will not pass is not tried again");
 }
 
-async fn without_any_model_it_says_what_to_do(database: Database) {
+async fn without_any_model_it_returns_the_texts(database: Database) {
     let cluster = notes_on(database).await;
     let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
-    let refused = ada.tool("notes_digest", json!({})).await;
-    for hint in ["sampling", "LLM_URL", "notes_get"] {
-        assert!(refused.tool_error().contains(hint), "{}", refused.tool_error());
+    for note in 0..3 {
+        let body = "ü".repeat(10_000);
+        let note = json!({ "title": format!("Note {note}"), "body": body });
+        ada.tool("notes_create", note).await.output();
     }
+    let texts = ada.tool("notes_digest", json!({})).await;
+    let output = texts.output();
+    assert_eq!((&output["notes"], &output["truncated"]), (&json!(1), &json!(true)));
+    let text = output["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("# Note") && text.contains("\n\nüü") && text.len() <= 40_000,
+        "{}",
+        text.len()
+    );
+    assert!(output["instruction"].as_str().unwrap().starts_with("Summarize"), "{output}");
 }
 
 fn with_model(database: Database, model: &Model) -> Setup {

@@ -20,6 +20,49 @@ on_both!(
     of notes::product:
     every_question_is_one_statement_that_reads_no_table_from_end_to_end);
 
+/// The index of words contains the owner, so no other index is read for it, and notes are joined by their place.
+#[tokio::test]
+async fn a_search_reads_one_index() {
+    let world = World::postgres(&notes::product()).await;
+    fill(&world.app).await;
+    let asked = Explaining::new(world.app.db());
+    for question in
+        ["w17", "common", "common w17", "\"common word\"", "-w17", "absent", "库", "w17 库"]
+    {
+        let words = SearchQuery::parse(question).unwrap();
+        store::search(&asked, &user("p1"), &words, PageSize::default()).await.unwrap();
+        let plan = asked.plan(question).await;
+        let scans: Vec<_> = plan.iter().filter(|line| line.contains("Index Scan")).collect();
+        let reads_words = scans.len() == 1 && scans[0].contains("notes_search_index");
+        assert!(reads_words, "{question}:\n{}", plan.join("\n"));
+        // For a prefix, the index reads the entries of all people.
+        let conditions: Vec<_> = plan.iter().filter(|line| line.contains("Index Cond")).collect();
+        assert!(conditions.iter().all(|line| !line.contains(":*")), "{question}: {conditions:?}");
+        let joined = plan.iter().any(|line| line.contains("Tid Scan"));
+        assert!(joined, "{question}:\n{}", plan.join("\n"));
+    }
+}
+
+/// Completion reads the titles, times and ids of a user from an index, not a page of the table for each note.
+#[tokio::test]
+async fn completion_reads_an_index_only() {
+    let world = World::postgres(&notes::product()).await;
+    fill(&world.app).await;
+    let db = world.app.db().schema_connection().await.unwrap();
+    db.execute_unprepared("VACUUM notes").await.unwrap();
+    let asked = Explaining::new(world.app.db());
+    for typed in ["title", "absent"] {
+        store::complete_ids(&asked, &user("p1"), typed).await.unwrap();
+        let ids = asked.plan("ids").await;
+        store::complete_titles(&asked, &user("p1"), typed).await.unwrap();
+        let titles = asked.plan("titles").await;
+        for plan in [ids, titles] {
+            let is_index_only = plan.iter().any(|line| line.contains("Index Only Scan"));
+            assert!(is_index_only, "{typed}:\n{}", plan.join("\n"));
+        }
+    }
+}
+
 async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(world: World) {
     if world.is_postgres() {
         fill(&world.app).await;
@@ -75,7 +118,9 @@ async fn fill(app: &App) {
     // More rows than any statement of the product writes, so longer than one may take.
     let db = app.db().schema_connection().await.unwrap();
     let transaction = db.begin().await.unwrap();
-    transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
+    // VACUUM marks pages as visible to all only if the commit is on disk.
+    let settings = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = on";
+    transaction.execute_unprepared(settings).await.unwrap();
     let sql = format!(
         "INSERT INTO notes (id, owner_sub, title, body, tags, created_at, updated_at)
          SELECT gen_random_uuid(), 'dev:p' || n % 10, 'Title ' || n,
@@ -100,8 +145,8 @@ impl<'a> Explaining<'a> {
         Self { db, asked: Mutex::default() }
     }
 
-    /// Checks the plan of the one statement that was asked since the last time.
-    async fn reads_by_index(&self, what: &str) {
+    /// The plan of the one statement that was asked since the last time.
+    async fn plan(&self, what: &str) -> Vec<String> {
         let asked = std::mem::take(&mut *self.asked.lock().expect("nobody panics with it"));
         let [statement] = &asked[..] else { panic!("{what} takes {} statements", asked.len()) };
         let postgres = self.db.get_database_backend() == DbBackend::Postgres;
@@ -109,14 +154,14 @@ impl<'a> Explaining<'a> {
         let mut explained = statement.clone();
         explained.sql = format!("{explain} {}", statement.sql);
         let column = if postgres { "QUERY PLAN" } else { "detail" };
-        let plan: Vec<String> = self
-            .db
-            .query_all_raw(explained)
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| row.try_get("", column).unwrap())
-            .collect();
+        let rows = self.db.query_all_raw(explained).await.unwrap();
+        rows.iter().map(|row| row.try_get("", column).unwrap()).collect()
+    }
+
+    /// Checks the plan of the one statement that was asked since the last time.
+    async fn reads_by_index(&self, what: &str) {
+        let plan = self.plan(what).await;
+        let postgres = self.db.get_database_backend() == DbBackend::Postgres;
         let whole = |line: &String| {
             if postgres {
                 line.contains("Seq Scan")

@@ -10,6 +10,7 @@ use super::{
     },
     Call, Client, Next,
 };
+use crate::client::restart;
 
 /// The most items of an import: more than one batch.
 const MOST_ITEMS: usize = 700;
@@ -47,6 +48,10 @@ impl Client {
             }
             if heard.progress.last().is_some_and(|it| progress <= *it) {
                 self.broken(&format!("progress of {progress} after {:?}", heard.progress));
+            }
+            if restart(message).is_some() {
+                self.world.tally.count("jobs of lost workers whose clients were informed");
+                continue;
             }
             heard.progress.push(progress);
             if progress > 0.0

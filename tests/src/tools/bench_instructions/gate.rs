@@ -17,6 +17,9 @@ const PATHS: [&str; 5] =
 /// The change that is noticed, as a part of the kept number.
 const TOLERANCE: f64 = 0.03;
 
+/// The same, with other versions of libc or valgrind than those of the kept number.
+const TOLERANCE_OF_OTHER_VERSIONS: f64 = 0.1;
+
 /// The number of functions that are kept for each path.
 const FUNCTIONS: usize = 40;
 
@@ -25,7 +28,7 @@ const NAMED: usize = 5;
 
 #[derive(Serialize, Deserialize)]
 struct File {
-    /// Numbers are comparable only where these are equal.
+    /// Numbers are comparable within [`TOLERANCE`] only where these are equal.
     machine: Machine,
     paths: BTreeMap<String, Kept>,
 }
@@ -58,21 +61,13 @@ pub(super) async fn run(
         valgrind: first_line("valgrind", "--version")?,
     };
     let kept = if accept { None } else { Some(read(file)?) };
-    if let Some(kept) = &kept
-        && kept.machine != machine
-    {
-        println!(
-            "Not compared: {} was written on {} with {} and {}; this is {} with {} and {}.",
-            file.display(),
-            kept.machine.architecture,
-            kept.machine.c_library,
-            kept.machine.valgrind,
-            machine.architecture,
-            machine.c_library,
-            machine.valgrind,
-        );
-        return Ok(());
-    }
+    let tolerance = match &kept {
+        Some(kept) => match tolerance(&kept.machine, &machine) {
+            Some(tolerance) => tolerance,
+            None => return Ok(()),
+        },
+        None => TOLERANCE,
+    };
 
     let start = Start::Product { redis: false };
     let paths = start.paths();
@@ -82,11 +77,11 @@ pub(super) async fn run(
     let mut above = Vec::new();
     for name in PATHS {
         let path: &Path = paths.iter().find(|path| path.name == name).context("no such path")?;
-        let (count, _) = count(&mut server, path, setup, calls, background).await?;
+        let (count, ..) = count(&mut server, path, setup, calls, background).await?;
         match &kept {
             Some(kept) => {
                 let kept = kept.paths.get(name).with_context(|| format!("{name} is not kept"))?;
-                if is_above(name, kept, &count) {
+                if is_above(name, kept, &count, tolerance) {
                     above.push(name);
                 }
             }
@@ -111,8 +106,27 @@ fn read(file: &FilePath) -> anyhow::Result<File> {
     Ok(serde_json::from_str(&text)?)
 }
 
+/// Returns the change that is noticed. `None`: another architecture, whose numbers say nothing.
+fn tolerance(kept: &Machine, this: &Machine) -> Option<f64> {
+    if kept == this {
+        return Some(TOLERANCE);
+    }
+    let is_comparable = kept.architecture == this.architecture;
+    let outcome = if is_comparable { "Compared only roughly, within 10 %" } else { "Not compared" };
+    println!(
+        "{outcome}: the numbers were counted on {} with {} and {}; this is {} with {} and {}.",
+        kept.architecture,
+        kept.c_library,
+        kept.valgrind,
+        this.architecture,
+        this.c_library,
+        this.valgrind,
+    );
+    is_comparable.then_some(TOLERANCE_OF_OTHER_VERSIONS)
+}
+
 /// Prints the comparison of a path. Returns whether it needs too many instructions.
-fn is_above(name: &str, kept: &Kept, count: &Count) -> bool {
+fn is_above(name: &str, kept: &Kept, count: &Count, tolerance: f64) -> bool {
     let change = as_f64(count.instructions) / as_f64(kept.instructions) - 1.0;
     println!(
         "{name}: {} instructions, {:+.2} % ({}); {} allocations ({})",
@@ -122,10 +136,10 @@ fn is_above(name: &str, kept: &Kept, count: &Count) -> bool {
         count.allocations,
         kept.allocations,
     );
-    if change < -TOLERANCE {
+    if change < -tolerance {
         println!("  Lower the number: bench/instructions --accept");
     }
-    if change <= TOLERANCE {
+    if change <= tolerance {
         return false;
     }
     // A function that is not kept had at most as many as the last one that is.

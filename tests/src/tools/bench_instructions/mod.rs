@@ -21,7 +21,7 @@ use self::{
     callgrind::{Profile, Server, pause},
     connection::Connection,
     paths::Path,
-    servers::Setup,
+    servers::{Setup, Trace},
 };
 
 /// Calls before the measurement, so that connections, prepared statements and caches exist.
@@ -68,7 +68,7 @@ pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
 async fn table(setup: &Setup, arguments: &Arguments) -> anyhow::Result<()> {
     let peers = arguments.peers.as_ref().context("clap requires it")?;
     let mut measured: HashMap<&str, u64> = HashMap::new();
-    let mut answers: HashMap<&str, serde_json::Value> = HashMap::new();
+    let mut outcomes: HashMap<&str, Outcome> = HashMap::new();
     println!("| path | instructions | allocations | answer, bytes | to floor | to rmcp |");
     println!("|---|---|---|---|---|---|");
     for start in servers::all(peers) {
@@ -80,7 +80,7 @@ async fn table(setup: &Setup, arguments: &Arguments) -> anyhow::Result<()> {
         let mut server = start.start(setup).await?;
         let background = background(&mut server)?;
         for path in paths {
-            let (count, answer) =
+            let (count, answer, trace) =
                 count(&mut server, &path, setup, arguments.calls, background).await?;
             let ratio = |other: Option<&str>| {
                 let other = *measured.get(other?)?;
@@ -97,31 +97,44 @@ async fn table(setup: &Setup, arguments: &Arguments) -> anyhow::Result<()> {
                 floor.unwrap_or_else(dash),
                 peer.unwrap_or_else(dash)
             );
-            compare(&mut answers, &path, &answer)?;
+            compare(&mut outcomes, &path, Outcome::new(&answer, trace)?);
             measured.insert(path.name, count.instructions);
         }
     }
     Ok(())
 }
 
-/// Warns if the structured content differs from that of the floor.
-fn compare(
-    answers: &mut HashMap<&'static str, serde_json::Value>,
-    path: &Path,
-    answer: &str,
-) -> anyhow::Result<()> {
-    let json = answer.lines().rev().find_map(|line| line.strip_prefix("data: {"));
-    let json = json.map_or_else(|| answer.to_owned(), |rest| format!("{{{rest}"));
-    let mut answer: serde_json::Value = serde_json::from_str(&json).context("not JSON")?;
-    let content = answer["result"]["structuredContent"].take();
-    if path.name.contains("list") {
-        let floor = path.floor.and_then(|name| answers.get(name));
-        if floor.is_some_and(|floor| *floor != content) {
+/// What a path has returned and done. The floor must do the same.
+struct Outcome {
+    content: serde_json::Value,
+    trace: Trace,
+}
+
+impl Outcome {
+    fn new(answer: &str, trace: Trace) -> anyhow::Result<Self> {
+        let json = answer.lines().rev().find_map(|line| line.strip_prefix("data: {"));
+        let json = json.map_or_else(|| answer.to_owned(), |rest| format!("{{{rest}"));
+        let mut answer: serde_json::Value = serde_json::from_str(&json).context("not JSON")?;
+        Ok(Self { content: answer["result"]["structuredContent"].take(), trace })
+    }
+}
+
+/// Warns if a path returns or does something else than the floor.
+fn compare(outcomes: &mut HashMap<&'static str, Outcome>, path: &Path, outcome: Outcome) {
+    if let Some(floor) = path.floor.and_then(|name| outcomes.get(name)) {
+        // Each created note has another id and time.
+        if path.name.contains("list") && floor.content != outcome.content {
             println!("The content of `{}` differs from that of the floor.", path.name);
         }
-        answers.insert(path.name, content);
+        let is_stored = path.name.contains("list") || path.name.contains("create");
+        if is_stored && floor.trace != outcome.trace {
+            println!(
+                "`{}` does something else in the database than the floor: {:?}, {:?}",
+                path.name, outcome.trace, floor.trace
+            );
+        }
     }
-    Ok(())
+    outcomes.insert(path.name, outcome);
 }
 
 /// What one call costs.
@@ -141,14 +154,15 @@ fn background(server: &mut Server) -> anyhow::Result<f64> {
     Ok(as_f64(profile.instructions) / profile.time.as_secs_f64())
 }
 
-/// Calls a path and returns the cost of one call, without that of the background tasks, and the last answer.
+/// Calls a path and returns the cost of one call, without that of the background tasks, and the last answer,
+/// and what the calls have done in the database.
 async fn count(
     server: &mut Server,
     path: &Path,
     setup: &Setup,
     calls: usize,
     background: f64,
-) -> anyhow::Result<(Count, String)> {
+) -> anyhow::Result<(Count, String, Trace)> {
     let mut connection = Connection::open(server.port)?;
     let mut caller = paths::Caller::new(path.kind, setup, server.port).await?;
     for _ in 0..WARM_UP {
@@ -161,8 +175,8 @@ async fn count(
         }
         Ok(answer)
     })?;
-    setup.remove_created_notes().await?;
-    Ok((per_call(profile, calls, background), answer))
+    let trace = setup.take_trace().await?;
+    Ok((per_call(profile, calls, background), answer, trace))
 }
 
 fn per_call(profile: Profile, calls: usize, background: f64) -> Count {

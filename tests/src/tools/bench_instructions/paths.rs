@@ -70,6 +70,19 @@ pub(super) fn of(server: &str) -> Vec<Path> {
             to_floor(session_list, floor_list, Kind::Legacy("notes_list", LIST)),
             to_floor(session_echo, floor_echo, Kind::Legacy("echo", ECHO)),
         ],
+        "tower-mcp" => vec![
+            to_both("tower-mcp: modern echo", floor_echo, rmcp_echo, Kind::Modern("echo", ECHO)),
+            to_both(
+                "tower-mcp: session echo",
+                floor_echo,
+                session_echo,
+                Kind::Legacy("echo", ECHO),
+            ),
+        ],
+        "turbomcp" => vec![
+            to_both("turbomcp: modern echo", floor_echo, rmcp_echo, Kind::Modern("echo", ECHO)),
+            to_both("turbomcp: session echo", floor_echo, session_echo, Kind::Legacy("echo", ECHO)),
+        ],
         "engine" => vec![
             to_both("engine: modern echo", floor_echo, rmcp_echo, Kind::Modern("echo", ECHO)),
             to_both("engine: session echo", floor_echo, session_echo, Kind::Legacy("echo", ECHO)),

@@ -12,7 +12,7 @@ use mcp::{Stores, UserId};
 use notes::scopes::{READ, WRITE};
 use oauth::access_token::NewToken;
 use platform::clock::SystemClock;
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, Statement};
 use tests::{postgres, processes::built, redis};
 
 use super::{
@@ -71,6 +71,7 @@ impl Setup {
                 session_id: "bench".to_owned(),
                 signed_in_at: None,
                 ttl: None,
+                dpop_key: None,
             });
             self.tokens.push(token.await.context("a token cannot be minted")?);
         }
@@ -93,13 +94,42 @@ impl Setup {
         variables.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    /// Removes the notes that a path has created, so that the next one finds the same data.
-    pub(super) async fn remove_created_notes(&self) -> anyhow::Result<()> {
-        let sql = "DELETE FROM notes WHERE created_at > '2026-01-02'";
-        self.database.execute_unprepared(sql).await?;
-        Ok(())
+    /// Returns what a path has done in the database, and removes the notes that it has created, so that
+    /// the next one finds the same data.
+    pub(super) async fn take_trace(&self) -> anyhow::Result<Trace> {
+        let statement = self.text(LAST_STATEMENT).await?;
+        let words = self.text(CREATED_WORDS).await?;
+        self.database.execute_unprepared(REMOVE_CREATED).await?;
+        let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+        Ok(Trace { statement, words })
+    }
+
+    /// Returns the text in the first row of a query, or an empty one.
+    async fn text(&self, sql: &'static str) -> anyhow::Result<String> {
+        let statement = Statement::from_string(DbBackend::Postgres, sql);
+        let row = self.database.query_one_raw(statement).await?;
+        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default())
     }
 }
+
+/// What a path has done in the database.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Trace {
+    /// The last statement about notes.
+    statement: String,
+    /// The words of the created notes.
+    words: String,
+}
+
+const LAST_STATEMENT: &str = "
+SELECT query FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%notes%'
+ORDER BY query_start DESC LIMIT 1";
+
+const CREATED_WORDS: &str = "
+SELECT coalesce(string_agg(DISTINCT search::text, ' | '), '') FROM notes WHERE created_at > '2026-01-02'";
+
+const REMOVE_CREATED: &str = "DELETE FROM notes WHERE created_at > '2026-01-02'";
 
 /// The URL of the same server through a proxy that delays its answers.
 async fn paced_url(url: &str) -> anyhow::Result<String> {
@@ -128,6 +158,8 @@ pub(super) fn all(peers: &FilePath) -> Vec<Start> {
         peer("floor", "floor", &[]),
         peer("rmcp", "peer-rmcp", &["stateless"]),
         peer("rmcp-sessions", "peer-rmcp", &["sessions"]),
+        peer("tower-mcp", "peer-tower-mcp", &[]),
+        peer("turbomcp", "peer-turbomcp", &[]),
         Start::Engine,
         Start::Product { redis: false },
         Start::Product { redis: true },

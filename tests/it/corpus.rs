@@ -1,0 +1,8 @@
+//! Inputs that the fuzz targets have found.
+
+use tests::fuzzing;
+
+#[test]
+fn the_kept_inputs_violate_no_property() {
+    fuzzing::replay(fuzzing::targets());
+}

@@ -32,7 +32,7 @@ pub(crate) const NONCE_LENGTH: usize = 24;
 const TAG_LENGTH: usize = 16;
 
 /// By how many bytes a sealed message is longer than the message.
-pub(crate) const OVERHEAD: usize = NONCE_LENGTH + TAG_LENGTH;
+const OVERHEAD: usize = NONCE_LENGTH + TAG_LENGTH;
 
 /// The associated data of the encryption: purpose and format version.
 const PURPOSE: &[u8] = b"mcp/request-state/v1";

@@ -1,18 +1,20 @@
 //! The check of CI: compares the numbers of some paths with those in `bench/instructions.json`.
 
-use std::{collections::BTreeMap, fs, path::Path as FilePath, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Count, as_f64, background, count,
-    paths::Path,
     servers::{Setup, Start},
 };
 
-const PATHS: [&str; 5] =
-    ["modern list", "session list", "modern create", "token refresh", "progress stream"];
+/// The paths that are compared, and whether their server has Redis.
+const PATHS: [(bool, &[&str]); 2] = [
+    (false, &["modern list", "session list", "modern create", "token refresh", "progress stream"]),
+    (true, &["progress stream, Redis"]),
+];
 
 /// The change that is noticed, as a part of the kept number.
 const TOLERANCE: f64 = 0.03;
@@ -50,7 +52,7 @@ struct Kept {
 }
 
 pub(super) async fn run(
-    file: &FilePath,
+    file: &Path,
     accept: bool,
     setup: &Setup,
     calls: usize,
@@ -69,28 +71,31 @@ pub(super) async fn run(
         None => TOLERANCE,
     };
 
-    let start = Start::Product { redis: false };
-    let paths = start.paths();
-    let mut server = start.start(setup).await?;
-    let background = background(&mut server)?;
     let mut new = File { machine, paths: BTreeMap::new() };
     let mut above = Vec::new();
-    for name in PATHS {
-        let path: &Path = paths.iter().find(|path| path.name == name).context("no such path")?;
-        let (count, ..) = count(&mut server, path, setup, calls, background).await?;
-        match &kept {
-            Some(kept) => {
-                let kept = kept.paths.get(name).with_context(|| format!("{name} is not kept"))?;
-                if is_above(name, kept, &count, tolerance) {
-                    above.push(name);
+    for (redis, names) in PATHS {
+        let start = Start::Product { redis };
+        let paths = start.paths();
+        let mut server = start.start(setup).await?;
+        let background = background(&mut server)?;
+        for &name in names {
+            let path = paths.iter().find(|path| path.name == name).context("no such path")?;
+            let (count, ..) = count(&mut server, path, setup, calls, background).await?;
+            match &kept {
+                Some(kept) => {
+                    let kept =
+                        kept.paths.get(name).with_context(|| format!("{name} is not kept"))?;
+                    if is_above(name, kept, &count, tolerance) {
+                        above.push(name);
+                    }
                 }
+                None => println!("{name}: {} instructions", count.instructions),
             }
-            None => println!("{name}: {} instructions", count.instructions),
+            let mut functions = count.functions;
+            functions.truncate(FUNCTIONS);
+            let Count { instructions, allocations, .. } = count;
+            new.paths.insert(name.to_owned(), Kept { instructions, allocations, functions });
         }
-        let mut functions = count.functions;
-        functions.truncate(FUNCTIONS);
-        let Count { instructions, allocations, .. } = count;
-        new.paths.insert(name.to_owned(), Kept { instructions, allocations, functions });
     }
     if accept {
         fs::write(file, serde_json::to_string_pretty(&new)? + "\n")?;
@@ -101,7 +106,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn read(file: &FilePath) -> anyhow::Result<File> {
+fn read(file: &Path) -> anyhow::Result<File> {
     let text = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
     Ok(serde_json::from_str(&text)?)
 }

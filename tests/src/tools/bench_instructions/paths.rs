@@ -36,6 +36,8 @@ pub(super) enum Kind {
     Progress(&'static str, &'static str),
     /// `tools/call` in a session of 2025-11-25.
     Legacy(&'static str, &'static str),
+    /// The same with a progress token. The answer must contain five notifications.
+    LegacyProgress(&'static str, &'static str),
     /// The exchange of a refresh token.
     Refresh,
 }
@@ -102,12 +104,15 @@ pub(super) fn of(server: &str) -> Vec<Path> {
             to_both("modern text", floor_echo, rmcp_echo, Kind::Modern("bench_text", "{}")),
             to_both("session text", floor_echo, session_echo, Kind::Legacy("bench_text", "{}")),
         ],
-        "product-redis" => vec![to_both(
-            "session list, Redis",
-            floor_list,
-            session_list,
-            Kind::Legacy("notes_list", LIST),
-        )],
+        "product-redis" => vec![
+            to_both(
+                "session list, Redis",
+                floor_list,
+                session_list,
+                Kind::Legacy("notes_list", LIST),
+            ),
+            path("progress stream, Redis", Kind::LegacyProgress("bench_progress", "{}")),
+        ],
         _ => Vec::new(),
     }
 }
@@ -126,21 +131,26 @@ impl Caller {
     pub(super) async fn new(kind: Kind, setup: &Setup, port: u16) -> anyhow::Result<Self> {
         let token = &setup.tokens[0];
         let same = |request| Self::Same { request, contains: r#""content""#, times: 1 };
+        let with_progress =
+            |request| Self::Same { request, contains: "notifications/progress", times: 5 };
         Ok(match kind {
             Kind::Plain(path, body) => {
                 same(post(path, &[("Content-Type", "application/json")], body))
             }
             Kind::Modern(tool, arguments) => same(modern(token, tool, arguments, "")),
-            Kind::Progress(tool, arguments) => Self::Same {
-                request: modern(token, tool, arguments, r#","progressToken":"p""#),
-                contains: "notifications/progress",
-                times: 5,
-            },
+            Kind::Progress(tool, arguments) => {
+                with_progress(modern(token, tool, arguments, r#","progressToken":"p""#))
+            }
             Kind::NewToken(tool, arguments) => Self::Each(
                 setup.tokens.iter().map(|token| modern(token, tool, arguments, "")).collect(),
             ),
             Kind::Legacy(tool, arguments) => {
-                same(legacy(&initialize(port, token)?, token, tool, arguments))
+                same(legacy(&initialize(port, token)?, token, tool, arguments, ""))
+            }
+            Kind::LegacyProgress(tool, arguments) => {
+                let session = initialize(port, token)?;
+                let meta = r#","_meta":{"progressToken":"p"}"#;
+                with_progress(legacy(&session, token, tool, arguments, meta))
             }
             Kind::Refresh => {
                 let (client, token) = sign_in(port).await?;
@@ -183,9 +193,15 @@ fn modern(token: &str, tool: &str, arguments: &str, meta: &str) -> Vec<u8> {
     )
 }
 
-fn legacy(session: &[(String, String)], token: &str, tool: &str, arguments: &str) -> Vec<u8> {
+fn legacy(
+    session: &[(String, String)],
+    token: &str,
+    tool: &str,
+    arguments: &str,
+    meta: &str,
+) -> Vec<u8> {
     let body = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}{meta}}}}}"#
     );
     let headers: Vec<_> =
         session.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

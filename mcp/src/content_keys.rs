@@ -89,7 +89,7 @@ impl ContentKeys {
         out.extend(content);
         let content = out.split_at_mut(start).1;
         let tag = key
-            .seal_in_place_separate_tag(nonce.into(), Aad::from(place), content)
+            .seal_in_place_separate_tag(Nonce::from(&nonce), Aad::from(place), content)
             .expect("content that fits into memory can be sealed");
         out.extend(tag.as_ref());
     }

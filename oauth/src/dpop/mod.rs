@@ -17,7 +17,7 @@
 //!
 //! [`Dpop::check`] decides whether a proof is valid for a request. What a key is then compared with
 //! is a matter of the caller: the access token of a request ([`TokenProof`]), the code
-//! ([`crate::code`]), or the grant of a refresh token ([`crate::refresh`], [`bind`]).
+//! ([`crate::code`]), or the grant of a refresh token ([`crate::refresh`], [`bind()`]).
 //!
 //! # Time
 //!

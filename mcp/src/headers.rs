@@ -32,10 +32,17 @@ impl Accepted {
     const EVERYTHING: Self = Self { json: true, events: true };
 }
 
+/// What nearly all clients send as `Accept`.
+const USUAL_ACCEPT: &str = "application/json, text/event-stream";
+
 /// Reads `Accept`. If it is absent or contains no media range, all formats are acceptable.
 pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
-    let values = headers.get_all(http::header::ACCEPT).iter();
+    let values = headers.get_all(http::header::ACCEPT);
+    if values.iter().eq([USUAL_ACCEPT]) {
+        return Accepted::EVERYTHING;
+    }
     let mut ranges = values
+        .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| split_unquoted(value, ','))
         .filter_map(MediaRange::parse)

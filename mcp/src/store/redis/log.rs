@@ -56,11 +56,11 @@ type Taken = (String, u64, u64, CallFields);
 
 impl Redis {
     pub(super) fn log_key(&self, key: &StreamKey) -> String {
-        self.key(&key.session, &format!("log:{}", key.stream.as_str()))
+        self.key_of(&key.session, "log:", key.stream.as_str())
     }
 
     pub(super) fn meta_key(&self, key: &StreamKey) -> String {
-        self.key(&key.session, &format!("meta:{}", key.stream.as_str()))
+        self.key_of(&key.session, "meta:", key.stream.as_str())
     }
 
     /// The key prefix of the running calls of a stream.

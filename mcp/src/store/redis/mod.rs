@@ -124,9 +124,14 @@ impl Scripts {
 }
 
 impl Redis {
-    /// The key `rest` of a session.
-    fn key(&self, session: &SessionId, rest: &str) -> String {
-        format!("{}mcp:{{{}}}:{rest}", self.connection.prefix(), session.as_str())
+    /// The key `name` of a session.
+    fn key(&self, session: &SessionId, name: &str) -> String {
+        self.key_of(session, name, "")
+    }
+
+    /// The key `kind` and `name` of a session, for example `log:` and a stream.
+    fn key_of(&self, session: &SessionId, kind: &str, name: &str) -> String {
+        [self.connection.prefix(), "mcp:{", session.as_str(), "}:", kind, name].concat()
     }
 
     async fn script<T: FromRedisValue>(

@@ -29,7 +29,7 @@ impl Content {
 
     /// The place of the events of a stream.
     pub(super) fn of_event(key: &StreamKey) -> String {
-        format!("event/{}/{}", key.session.as_str(), key.stream.as_str())
+        ["event/", key.session.as_str(), "/", key.stream.as_str()].concat()
     }
 
     /// The place of a stored call. All runs of a request have the same one.

@@ -131,9 +131,11 @@ export async function startByTheReadme({ host, settings = {} } = {}) {
     };
     execFileSync(program('notes-mcp'), ['migrate'], { env: all, stdio: 'pipe' });
     const servers = [await startServer(all), await startServer(all)];
-    proxy.forwardTo(servers.map((it) => it.port));
+    const ports = servers.map((it) => it.port);
+    proxy.forwardTo(ports);
     return {
         origin,
+        ports,
         async stop(forgetLog) {
             proxy.close();
             for (const server of servers) await server.stop(forgetLog);

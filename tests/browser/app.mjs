@@ -91,8 +91,17 @@ export class App {
     }
 
     // What the token endpoint answers.
-    async tokens(begun) {
-        const body = new URLSearchParams(this.redemption(begun));
+    tokens(begun) {
+        return this.askForTokens(this.redemption(begun));
+    }
+
+    // The same later, without the person.
+    refresh({ refresh_token }) {
+        return this.askForTokens({ grant_type: 'refresh_token', client_id: this.id, refresh_token });
+    }
+
+    async askForTokens(form) {
+        const body = new URLSearchParams(form);
         const response = await fetch(`${this.issuer}/token`, { method: 'POST', body });
         assert.equal(response.status, 200, await response.clone().text());
         return response.json();

@@ -1,15 +1,24 @@
 // Takes the pictures of README from the running product: scripts/pictures.
 import { chromium } from 'playwright-core';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { startForOthers } from '../program.mjs';
+import { startByTheReadme, startForOthers } from '../program.mjs';
 import { App } from './app.mjs';
 import { findChromium } from './chromium.mjs';
+import { openDashboard, readDashboard } from './dashboard.mjs';
+import { startPrometheus } from './prometheus.mjs';
+import { makeTraffic } from './traffic.mjs';
 import { connect } from './views.mjs';
 import { HOST } from './web_client.mjs';
 
 const FOLDER = path.resolve(import.meta.dirname, '../../docs/pictures');
 const WIDTH = 640;
+// A dashboard is wider, and its first screen is as high as this many units of its grid.
+const DASHBOARD = { width: 1000, height: 27 };
+// How long the dashboard looks at traffic, in ms.
+const DURATION = 90_000;
 
 const NOTES = [
     ['Repot the lemon tree', 'Before the end of March. The pot must have a hole, and the soil must drain.', ['garden']],
@@ -68,19 +77,51 @@ async function takeViews(origin, context) {
     await host.close();
 }
 
+async function takePages(browser) {
+    const server = await startForOthers({ allowed: 'ada' });
+    try {
+        const context = await browser.newContext({ reducedMotion: 'reduce' });
+        const { hostname } = new URL(server.origin);
+        await context.addCookies([{ name: 'github-account', value: 'ada', domain: hostname, path: '/' }]);
+        await takeConsent(server.origin, context);
+        await takeViews(server.origin, context);
+    } finally {
+        await server.stop();
+    }
+}
+
+// The instances are processes of their own: a process has one set of metrics.
+async function takeDashboard(browser) {
+    const token = randomBytes(32).toString('hex');
+    const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD']).toString().trim();
+    const settings = { METRICS_TOKEN: token, RENDER_GIT_COMMIT: commit };
+    const server = await startByTheReadme({ settings });
+    let prometheus;
+    let isTaken = false;
+    try {
+        prometheus = await startPrometheus({ ports: server.ports, token });
+        const start = Math.ceil(Date.now() / 1000);
+        const end = start + DURATION / 1000;
+        await makeTraffic(server.origin, end * 1000);
+        const { width, height } = DASHBOARD;
+        const dashboard = await readDashboard('overview', prometheus, { start, end, height });
+        const { page, draw } = await openDashboard(await browser.newContext(), dashboard, width);
+        await picture(page, 'overview', page.locator('html'), draw);
+        isTaken = true;
+    } finally {
+        await prometheus?.stop();
+        await server.stop(isTaken);
+    }
+}
+
 fs.mkdirSync(FOLDER, { recursive: true });
 const browser = await chromium.launch({
     executablePath: findChromium(),
     args: [`--host-resolver-rules=MAP ${HOST} 127.0.0.1`],
 });
-const server = await startForOthers({ allowed: 'ada' });
 try {
-    const context = await browser.newContext({ reducedMotion: 'reduce' });
-    const { hostname } = new URL(server.origin);
-    await context.addCookies([{ name: 'github-account', value: 'ada', domain: hostname, path: '/' }]);
-    await takeConsent(server.origin, context);
-    await takeViews(server.origin, context);
+    await takePages(browser);
+    await takeDashboard(browser);
 } finally {
     await browser.close();
-    await server.stop();
 }

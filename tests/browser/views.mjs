@@ -13,6 +13,20 @@ const CAPABILITIES = { extensions: { 'io.modelcontextprotocol/ui': { mimeTypes: 
 
 const button = (view, name) => view.getByRole('button', { name, exact: true });
 
+// A client with an access token, in the era that `mode` chooses.
+export async function openClient(origin, token, { mode, capabilities = CAPABILITIES }) {
+    const client = new Client(
+        { name: 'host', version: '1' },
+        { capabilities, versionNegotiation: { mode } },
+    );
+    const headers = { authorization: `Bearer ${token}` };
+    const transport = new StreamableHTTPClientTransport(new URL(`${origin}/mcp`), {
+        requestInit: { headers },
+    });
+    await client.connect(transport);
+    return client;
+}
+
 // A host that is connected for a person, in the era that `mode` chooses.
 export async function connect(origin, context, mode = 'auto') {
     const app = await App.register(origin, { name: 'Host' });
@@ -25,15 +39,7 @@ export async function connect(origin, context, mode = 'auto') {
     await consent.close();
     app.close();
 
-    const client = new Client(
-        { name: 'host', version: '1' },
-        { capabilities: CAPABILITIES, versionNegotiation: { mode } },
-    );
-    const headers = { authorization: `Bearer ${token}` };
-    const transport = new StreamableHTTPClientTransport(new URL(`${origin}/mcp`), {
-        requestInit: { headers },
-    });
-    await client.connect(transport);
+    const client = await openClient(origin, token, { mode });
     const { tools } = await client.listTools();
     const host = await ViewHost.start();
     const call = (name, input = {}) => client.callTool({ name, arguments: input });

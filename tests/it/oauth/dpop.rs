@@ -20,6 +20,7 @@ use tests::{
     cluster::{Cluster, Database, Setup},
     dpop::{DpopKey, Proof, mcp_request, token_request},
     github::GitHub,
+    redis,
 };
 
 use super::{Stage, text, told};
@@ -83,10 +84,16 @@ async fn ping(web: &Web, authorizations: &[&str], proofs: &[&str]) -> Page {
 }
 
 /// A call of a tool by a client of 2026-07-28.
-async fn modern(web: &Web, authorization: &str, proof: &str, tool: &str, arguments: Value) -> Page {
+async fn modern(
+    web: &Web,
+    authorization: &str,
+    proofs: &[&str],
+    tool: &str,
+    arguments: Value,
+) -> Page {
     let call = json!({ "name": tool, "arguments": arguments });
     let body = web.modern("unused").body("tools/call", call);
-    let request = mcp_request(web, Method::POST, &[authorization], &[proof])
+    let request = mcp_request(web, Method::POST, &[authorization], proofs)
         .header("mcp-protocol-version", "2026-07-28")
         .header("mcp-method", "tools/call")
         .header("mcp-name", tool);
@@ -650,6 +657,30 @@ async fn n198_no_proof_is_accepted_while_the_used_ones_are_unknown() {
 }
 
 #[tokio::test]
+async fn n198_no_proof_is_accepted_while_redis_is_away() {
+    let (server, github) = (redis::Server::start().await, GitHub::start().await);
+    let setup = Setup::new(Database::Postgres).instances(2).with_github(&github);
+    let setup = setup.with("DPOP", "allowed").on_redis_at(server.url());
+    let stage = Stage { cluster: setup.start().await, github };
+    let key = DpopKey::generate();
+    let (client_app, token, refresh) = stage.connected(&key).await;
+    let unbound = text(&client_app.connect(&stage.browser()).await, "access_token");
+
+    drop(server);
+    for web in [stage.one(), stage.other()] {
+        let proof = key.sign(&stage.mcp_proof(&key, &token));
+        let page = present(web, &token, &proof).await;
+        assert_eq!(page.status, 503, "N198 {}", page.text());
+        assert_ne!(page.header("retry-after"), "", "N198");
+    }
+    let page = stage.refresh(&client_app, &refresh, &key).await;
+    told("N198", &page, 503, "temporarily_unavailable");
+    let page =
+        modern(stage.other(), &format!("Bearer {unbound}"), &[], "items_list", json!({})).await;
+    assert_eq!(page.status, 200, "N198 a bearer token needs no record: {}", page.text());
+}
+
+#[tokio::test]
 async fn n199_one_process_accepts_a_proof_once_too() {
     let github = GitHub::start().await;
     let setup = Setup::new(Database::Sqlite).with_github(&github).with("DPOP", "allowed");
@@ -683,7 +714,7 @@ async fn p21_every_algorithm_and_every_request_of_both_eras_works_on_any_instanc
     let sign =
         |method: &str| key.sign(&proof(&stage.cluster, &key, method, "/mcp").for_token(&token));
     for web in [stage.one(), stage.other()] {
-        let page = modern(web, &scheme, &sign("POST"), "items_list", json!({})).await;
+        let page = modern(web, &scheme, &[&sign("POST")], "items_list", json!({})).await;
         let items = &page.json()["result"]["structuredContent"]["items"];
         assert_eq!(*items, json!([]), "P21 {}", page.text());
     }
@@ -711,6 +742,24 @@ async fn p21_every_algorithm_and_every_request_of_both_eras_works_on_any_instanc
     let stream = in_session(stage.other(), Method::GET).send().await.expect("it answers");
     assert_eq!(stream.status(), 200, "P21");
     drop(stream);
+    // A stream is resumed at the other instance with a proof of its own.
+    let call = json!({
+        "jsonrpc": "2.0", "id": 2, "method": "tools/call",
+        "params": { "name": "test_tool_with_progress", "arguments": {}, "_meta": { "progressToken": 7 } },
+    });
+    let events = Page::read(in_session(stage.one(), Method::POST).body(call.to_string())).await;
+    let first = events.text().lines().find_map(|line| line.strip_prefix("id:")).map(str::to_owned);
+    let first = first.unwrap_or_else(|| panic!("P21 no event with an id: {}", events.text()));
+    let resume = |request: reqwest::RequestBuilder| {
+        Page::read(request.header("last-event-id", first.trim()))
+    };
+    let resumed = resume(in_session(stage.other(), Method::GET)).await;
+    assert_eq!(resumed.status, 200, "P21 {}", resumed.text());
+    assert!(resumed.text().contains(r#""id":2"#), "P21 the response: {}", resumed.text());
+    let unproven = mcp_request(stage.other(), Method::GET, &[&scheme], &[])
+        .header("mcp-session-id", &session)
+        .header("mcp-protocol-version", "2025-11-25");
+    challenged("P21", &resume(unproven).await, "invalid_dpop_proof");
     // The proof of another method is not enough.
     let signed = sign("POST");
     let request = mcp_request(stage.one(), Method::DELETE, &[&scheme], &[&signed])
@@ -802,7 +851,7 @@ async fn missing_scopes_are_challenged_with_the_scheme_of_the_request() {
     let signed = key.sign(&stage.mcp_proof(&key, &token));
     let item = json!({ "title": "a", "body": "b" });
     let scheme = format!("DPoP {token}");
-    let page = modern(stage.other(), &scheme, &signed, "items_create", item).await;
+    let page = modern(stage.other(), &scheme, &[&signed], "items_create", item).await;
     assert_eq!(page.status, 403, "{}", page.text());
     let challenge = page.header("www-authenticate");
     assert!(challenge.starts_with(r#"DPoP error="insufficient_scope""#), "{challenge}");

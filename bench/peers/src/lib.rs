@@ -1,6 +1,16 @@
 //! The statements of `notes_list` and `notes_create` as the product sends them, with sqlx alone.
 
-use std::{collections::HashMap, env, fmt::Write as _, net::SocketAddr, ops::ControlFlow};
+use std::{
+    collections::HashMap,
+    env,
+    fmt::Write as _,
+    net::SocketAddr,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::Context as _;
 use axum::serve::ListenerExt as _;
@@ -16,8 +26,6 @@ use uuid::{NoContext, Timestamp, Uuid};
 #[expect(dead_code, unused_imports, reason = "a search uses more of it")]
 mod words;
 
-const OWNER: &str = "dev:bench";
-
 const LIST: &str = r#"SELECT "notes"."id", "notes"."title", "notes"."tags", "notes"."created_at", "notes"."updated_at", substr("body", $1, $2) AS "excerpt" FROM "notes" WHERE "notes"."owner_sub" = $3 ORDER BY "notes"."created_at" DESC, "notes"."id" DESC LIMIT $4"#;
 
 const INSERT: &str = "WITH bounds AS MATERIALIZED (
@@ -32,8 +40,8 @@ const INSERT: &str = "WITH bounds AS MATERIALIZED (
         WHERE used.notes < $10 AND used.bytes + note_bytes($3, $5, $4) <= $11
         ON CONFLICT (id) DO NOTHING";
 
-/// The defaults of `NOTES_PER_PERSON` and, in bytes, `MEGABYTES_PER_PERSON`.
-const QUOTA: (i64, i64) = (50_000, 500_000_000);
+/// `NOTES_PER_PERSON` and, in bytes, `MEGABYTES_PER_PERSON`: never reached.
+const QUOTA: (i64, i64) = (10_000_000, 1_000_000_000_000);
 
 /// The maximum length of an excerpt, in characters.
 const EXCERPT: usize = 200;
@@ -86,16 +94,28 @@ pub struct Note {
 
 type Row = (Uuid, String, Json<Vec<String>>, DateTime<Utc>, DateTime<Utc>, String);
 
-/// The notes of one user.
+/// The notes of one user, or of several users in turn.
 #[derive(Clone)]
-pub struct Notes(PgPool);
+pub struct Notes {
+    pool: PgPool,
+    owners: Arc<[String]>,
+    calls: Arc<AtomicUsize>,
+}
 
 impl Notes {
-    /// Connects to `DATABASE_URL` at the first use.
+    /// Connects to `DATABASE_URL` at the first use. `USERS` is the number of users, 1 if it is absent.
     pub fn from_env() -> anyhow::Result<Self> {
         let url = env::var("DATABASE_URL").context("DATABASE_URL is missing")?;
         let options = PgPoolOptions::new().max_connections(10).test_before_acquire(false);
-        Ok(Self(options.connect_lazy(&url)?))
+        let users = env::var("USERS").map_or(Ok(1), |users| users.parse())?;
+        let others = (1..users).map(|number: usize| format!("dev:bench-{number}"));
+        let owners = std::iter::once("dev:bench".to_owned()).chain(others).collect();
+        Ok(Self { pool: options.connect_lazy(&url)?, owners, calls: Arc::default() })
+    }
+
+    /// The user of the next call.
+    fn owner(&self) -> &str {
+        &self.owners[self.calls.fetch_add(1, Ordering::Relaxed) % self.owners.len()]
     }
 
     pub async fn list(&self, input: ListInput) -> sqlx::Result<Page> {
@@ -103,9 +123,9 @@ impl Notes {
         let mut rows: Vec<Row> = sqlx::query_as(LIST)
             .bind(1_i32)
             .bind(EXCERPT as i32 + 1)
-            .bind(OWNER)
+            .bind(self.owner())
             .bind(limit as i64 + 1)
-            .fetch_all(&self.0)
+            .fetch_all(&self.pool)
             .await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -123,19 +143,20 @@ impl Notes {
         let time = Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos());
         let id = Uuid::new_v7(time);
         let CreateInput { title, body } = input;
+        let owner = self.owner();
         let inserted = sqlx::query(INSERT)
             .bind(id)
-            .bind(OWNER)
+            .bind(owner)
             .bind(&title)
             .bind(&body)
             .bind(Json(Vec::<String>::new()))
             .bind(now)
             .bind(now)
-            .bind(vector(&title, &body))
+            .bind(vector(owner, &title, &body))
             .bind(1_i32)
             .bind(QUOTA.0)
             .bind(QUOTA.1)
-            .execute(&self.0)
+            .execute(&self.pool)
             .await?;
         if inserted.rows_affected() == 0 {
             return Err(sqlx::Error::RowNotFound);
@@ -145,7 +166,7 @@ impl Notes {
 }
 
 /// The words of a note without tags, in the syntax of `tsvector`.
-fn vector(title: &str, body: &str) -> String {
+fn vector(owner: &str, title: &str, body: &str) -> String {
     let mut positions: HashMap<String, String> = HashMap::new();
     let mut position = 0;
     for (text, weight) in [(title, "A"), (body, "")] {
@@ -158,7 +179,7 @@ fn vector(title: &str, body: &str) -> String {
         });
         position += 1;
     }
-    let mut vector = format!("'={OWNER}'");
+    let mut vector = format!("'={owner}'");
     for (word, positions) in &positions {
         write!(vector, " '{word}'{positions}").expect("writes to a string");
     }

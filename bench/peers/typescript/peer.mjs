@@ -12,7 +12,12 @@ import pg from 'pg';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 
-const OWNER = 'dev:bench';
+// The users, whose notes are listed and created in turn.
+const OWNERS = Array.from({ length: Number(process.env.USERS ?? 1) }, (_, number) =>
+    number === 0 ? 'dev:bench' : `dev:bench-${number}`,
+);
+let calls = 0;
+const nextOwner = () => OWNERS[calls++ % OWNERS.length];
 
 const EXCERPT = 200;
 
@@ -37,7 +42,7 @@ const INSERT = {
 };
 
 const WORDS =
-    "'=dev:bench' 'a':1A 'note':2A 'benchmark':5A 'the':4A,7,13 'brown':9 'jump':11 'dog':15 'lazi':14 'quick':8 'fox':10 'of':3A 'over':12";
+    "'a':1A 'note':2A 'benchmark':5A 'the':4A,7,13 'brown':9 'jump':11 'dog':15 'lazi':14 'quick':8 'fox':10 'of':3A 'over':12";
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 });
 
@@ -53,7 +58,7 @@ const page = z.object({ notes: z.array(summary), next_cursor: z.string().optiona
 const note = summary.omit({ excerpt: true }).extend({ body: z.string() });
 
 async function list({ limit }) {
-    const { rows } = await pool.query({ ...LIST, values: [1, EXCERPT + 1, OWNER, limit + 1] });
+    const { rows } = await pool.query({ ...LIST, values: [1, EXCERPT + 1, nextOwner(), limit + 1] });
     const more = rows.length > limit;
     rows.length = Math.min(rows.length, limit);
     const notes = rows.map((row) => ({
@@ -69,7 +74,9 @@ async function list({ limit }) {
 
 async function create({ title, body }) {
     const [id, now] = [uuid(), new Date()];
-    const values = [id, OWNER, title, body, '[]', now, now, WORDS, 1, 50_000, 500_000_000];
+    const owner = nextOwner();
+    const words = `'=${owner}' ${WORDS}`;
+    const values = [id, owner, title, body, '[]', now, now, words, 1, 10_000_000, 1_000_000_000_000];
     const { rowCount } = await pool.query({ ...INSERT, values });
     if (rowCount === 0) throw new Error('The note was not created.');
     const time = now.toISOString();

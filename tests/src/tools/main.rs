@@ -16,6 +16,7 @@ mod bench_job_depth;
 mod bench_jobs;
 mod bench_search;
 mod bench_streams;
+mod bench_users;
 mod bench_web;
 mod chaos;
 mod conformance_fleet;
@@ -30,7 +31,7 @@ mod with_servers;
 
 #[derive(Parser)]
 enum Tool {
-    BenchBare,
+    BenchBare { users: usize },
     BenchDatabase,
     BenchEngine(bench_engine::Arguments),
     BenchInstructions(bench_instructions::Arguments),
@@ -39,6 +40,7 @@ enum Tool {
     BenchSearch,
     BenchStreams,
     BenchStreamsClient(bench_streams::ClientArguments),
+    BenchUsers { count: usize },
     BenchWeb,
     Chaos,
     ConformanceFleet(conformance_fleet::Arguments),
@@ -54,7 +56,7 @@ enum Tool {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     match Tool::parse() {
-        Tool::BenchBare => bench_bare::main().await?,
+        Tool::BenchBare { users } => bench_bare::main(users).await?,
         Tool::BenchDatabase => bench_database::main().await?,
         Tool::BenchEngine(arguments) => bench_engine::main(arguments).await?,
         Tool::BenchInstructions(arguments) => bench_instructions::main(arguments).await?,
@@ -63,6 +65,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Tool::BenchSearch => bench_search::main().await?,
         Tool::BenchStreams => bench_streams::main().await?,
         Tool::BenchStreamsClient(arguments) => bench_streams::client(arguments).await?,
+        Tool::BenchUsers { count } => bench_users::main(count).await?,
         Tool::BenchWeb => bench_web::main().await?,
         Tool::Chaos => return chaos::main().await,
         Tool::ConformanceFleet(arguments) => conformance_fleet::main(arguments).await?,

@@ -2,7 +2,7 @@
 //! plain poem handler, without MCP, sessions, tokens or limits.
 //!
 //! `POST /list` responds like `tools/call notes_list`, `POST /create` like `notes_create`, for the users of
-//! [`bench_users`](crate::bench_users) in turn. It is configured by the environment like the product.
+//! [`bench_users`] in turn. It is configured by the environment like the product.
 
 use std::sync::{
     Arc,

@@ -121,6 +121,7 @@ const TESTS_OF_NOTES: &[&str] = &[
     "tests/src/tools/bench_instructions",
     "tests/src/tools/bench_jobs.rs",
     "tests/src/tools/bench_search.rs",
+    "tests/src/tools/bench_users.rs",
     "tests/src/tools/bench_web.rs",
     "tests/src/tools/sign_in_web.rs",
 ];

@@ -2,7 +2,7 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | the trait of identity providers, and its implementations | [`provider`], [`github`], [`oidc`], [`development`] |
+//! | the trait of identity providers, and its implementations | [`provider`], [`github`], [`oidc`], [`development`]; `http` for their requests |
 //! | a login, in the order of its steps | `start`, `pending_login`, `callback`, `complete`, `result`, `session`; `report` for failures |
 //! | who may sign in | [`policy`], [`allow_list`], `attributes` |
 //! | what is stored | [`users`], `upstream_token` |
@@ -17,6 +17,7 @@ mod callback;
 mod complete;
 pub mod development;
 pub mod github;
+mod http;
 pub mod oidc;
 mod outcome;
 pub(crate) mod pending_login;

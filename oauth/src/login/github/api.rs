@@ -1,16 +1,11 @@
 //! The client of GitHub's OAuth endpoints and API.
 
-use std::{fmt, sync::OnceLock};
+use std::{fmt, sync::Arc};
 
-use platform::{
-    metrics,
-    outgoing::{self, client_builder},
-    proxies::Proxies,
-    secret::Secret,
-};
+use platform::{metrics, proxies::Proxies, secret::Secret};
 use reqwest::{
     Method, RequestBuilder, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -18,7 +13,10 @@ use url::form_urlencoded;
 
 use super::{error::GitHubError, settings::GitHubSettings};
 use crate::{
-    login::provider::{Deadline, LOGIN_TIMEOUT, Membership},
+    login::{
+        http::{Names, NoResponse, ProviderHttp, Response, is_refusal, outcome},
+        provider::{Deadline, Membership},
+    },
     pkce::{Challenge, METHOD, Verifier},
 };
 
@@ -28,16 +26,10 @@ pub const CALLBACK_PATH: &str = "/oauth/github/callback";
 /// The maximum size of a response, in bytes. Real ones have a few kilobytes.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// The value of the field `dependency` in log events about GitHub.
-pub(super) const GITHUB: &str = "github";
-
 /// The client of GitHub.
 pub(super) struct GitHubClient {
     settings: GitHubSettings,
-    proxies: Proxies,
-    program: &'static str,
-    /// Created at the first request: reading the system's certificates takes a while.
-    http: OnceLock<Result<reqwest::Client, String>>,
+    http: Arc<ProviderHttp>,
 }
 
 /// An account at GitHub.
@@ -68,7 +60,8 @@ impl Account {
 
 impl GitHubClient {
     pub(super) fn new(settings: GitHubSettings, proxies: Proxies, program: &'static str) -> Self {
-        Self { settings, proxies, program, http: OnceLock::new() }
+        let names = Names { dependency: "github".to_owned(), label: "GitHub".to_owned() };
+        Self { settings, http: Arc::new(ProviderHttp::new(names, proxies, program)) }
     }
 
     /// Builds the authorization URL at GitHub. GitHub redirects back with `state`.
@@ -115,20 +108,20 @@ impl GitHubClient {
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body);
-        let response = ApiResponse::of(request).await?;
+        let response = send(&self.http, request).await?;
         if !response.status.is_success() {
-            return Err(response.unexpected());
+            return Err(unexpected(&response));
         }
         let object = response.object()?;
         if let Some(error) = object.get("error") {
-            return Err(refused(error.as_str().unwrap_or_default()));
+            return Err(GitHubError::refused(error.as_str().unwrap_or_default()));
         }
         object
             .get("access_token")
             .and_then(Value::as_str)
             .filter(|it| !it.is_empty())
             .map(Secret::new)
-            .ok_or_else(|| refused("no token"))
+            .ok_or_else(|| GitHubError::refused("no token"))
     }
 
     pub(super) async fn account(
@@ -136,11 +129,12 @@ impl GitHubClient {
         token: &Secret,
         deadline: Deadline,
     ) -> Result<Account, GitHubError> {
-        let response = ApiResponse::of(self.get("/user", token, deadline)?).await?;
+        let response = send(&self.http, self.get("/user", token, deadline)?).await?;
         if response.status != StatusCode::OK {
-            return Err(response.unexpected());
+            return Err(unexpected(&response));
         }
-        Account::read(&response.object()?).ok_or_else(|| refused("an account without an id"))
+        Account::read(&response.object()?)
+            .ok_or_else(|| GitHubError::refused("an account without an id"))
     }
 
     /// Queries the membership of a user in an organization, with the user's own token.
@@ -151,7 +145,7 @@ impl GitHubClient {
         deadline: Deadline,
     ) -> Result<Membership, GitHubError> {
         let path = format!("/user/memberships/orgs/{org}");
-        let response = ApiResponse::of(self.get(&path, token, deadline)?).await?;
+        let response = send(&self.http, self.get(&path, token, deadline)?).await?;
         match response.status {
             StatusCode::OK => match response.object()?.get("state").and_then(Value::as_str) {
                 Some("active") => Ok(Membership::Active),
@@ -160,7 +154,7 @@ impl GitHubClient {
             },
             StatusCode::NOT_FOUND => Ok(Membership::None),
             StatusCode::UNAUTHORIZED => Ok(Membership::TokenRevoked),
-            StatusCode::FORBIDDEN if !response.is_rate_limited => Ok(Membership::Denied),
+            StatusCode::FORBIDDEN if !is_rate_limited(&response) => Ok(Membership::Denied),
             _ => Err(GitHubError::Unavailable("unexpected response to the query of a membership")),
         }
     }
@@ -177,8 +171,9 @@ impl GitHubClient {
             .basic_auth(&self.settings.client_id, Some(self.settings.client_secret.expose()))
             .header(ACCEPT, "application/vnd.github+json")
             .json(&serde_json::json!({ "access_token": token.expose() }));
+        let http = Arc::clone(&self.http);
         tokio::spawn(async move {
-            if let Err(error) = ApiResponse::of(request).await {
+            if let Err(error) = send(&http, request).await.map_err(GitHubError::from) {
                 tracing::debug!(%error, "Could not revoke a token at GitHub");
             }
         });
@@ -203,26 +198,9 @@ impl GitHubClient {
         path: &str,
         deadline: Deadline,
     ) -> Result<RequestBuilder, GitHubError> {
-        let http = self
-            .http
-            .get_or_init(|| {
-                make_http(&self.proxies, self.program).map_err(|error| error.to_string())
-            })
-            .as_ref()
-            .map_err(|error| {
-                tracing::error!(%error, "Could not create the HTTP client for GitHub");
-                GitHubError::Unavailable("the HTTP client could not be created")
-            })?;
+        let http = self.http.client()?;
         Ok(http.request(method, format!("{base}{path}")).timeout(deadline.left()))
     }
-}
-
-fn make_http(proxies: &Proxies, program: &str) -> reqwest::Result<reqwest::Client> {
-    client_builder(proxies)?
-        .connect_timeout(LOGIN_TIMEOUT)
-        .timeout(LOGIN_TIMEOUT)
-        .user_agent(format!("{program}/{}", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 impl fmt::Debug for GitHubClient {
@@ -231,90 +209,36 @@ impl fmt::Debug for GitHubClient {
     }
 }
 
-/// Builds an error from an error code of GitHub, reduced to the characters and length of such a
-/// code, because it is logged.
-pub(super) fn refused(word: &str) -> GitHubError {
-    let plain = word
-        .chars()
-        .filter(|it| it.is_ascii_alphanumeric() || *it == '_' || *it == ' ')
-        .take(60)
-        .collect();
-    GitHubError::Refused(plain)
+/// Sends a request, and measures its outcome and duration.
+async fn send(http: &ProviderHttp, request: RequestBuilder) -> Result<Response, NoResponse> {
+    let started = Instant::now();
+    let response = http.send(request, MAX_RESPONSE_BYTES).await;
+    if let Some(left) = response.as_ref().ok().and_then(quota) {
+        metrics::GITHUB_RATE_LIMIT_REMAINING.set([], left);
+    }
+    let outcome = outcome(&response, is_rate_limited);
+    metrics::GITHUB_REQUEST_DURATION.observe([outcome], started.elapsed());
+    response
 }
 
-/// A response, read within its bounds.
-struct ApiResponse {
-    status: StatusCode,
-    /// The rate limit is exceeded, which GitHub reports with the status of a refusal.
-    is_rate_limited: bool,
-    body: Vec<u8>,
-}
-
-impl ApiResponse {
-    /// Sends a request, and measures its outcome and duration.
-    async fn of(request: RequestBuilder) -> Result<Self, GitHubError> {
-        let started = Instant::now();
-        let response = Self::read(request).await;
-        let outcome = match &response {
-            Ok(response) if response.status.is_success() => "ok",
-            Ok(response) if response.is_rate_limited => "too_many",
-            Ok(response) if response.status.is_server_error() => "error",
-            Ok(_) => "refused",
-            Err(_) => "unreachable",
-        };
-        metrics::GITHUB_REQUEST_DURATION.observe([outcome], started.elapsed());
-        response
-    }
-
-    async fn read(request: RequestBuilder) -> Result<Self, GitHubError> {
-        let answered = outgoing::send(request).await.map_err(|error| unavailable(&error))?;
-        if let Some(left) = quota(answered.headers()) {
-            metrics::GITHUB_RATE_LIMIT_REMAINING.set([], left);
-        }
-        let (status, is_rate_limited) =
-            (answered.status(), has_rate_limit_headers(answered.headers()));
-        let body = answered.body(MAX_RESPONSE_BYTES).await.map_err(|error| unavailable(&error))?;
-        let body = body.ok_or(GitHubError::Unavailable("the response is too large"))?;
-        Ok(Self { status, is_rate_limited, body })
-    }
-
-    fn object(&self) -> Result<Map<String, Value>, GitHubError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|_not_github| GitHubError::Unavailable("the response is not a JSON object"))
-    }
-
-    /// Returns the error for a status without a rule.
-    fn unexpected(&self) -> GitHubError {
-        let refuses = self.status.is_client_error()
-            && self.status != StatusCode::TOO_MANY_REQUESTS
-            && self.status != StatusCode::REQUEST_TIMEOUT
-            && !self.is_rate_limited;
-        if refuses {
-            GitHubError::Refused(format!("status {}", self.status.as_u16()))
-        } else {
-            GitHubError::Unavailable("unexpected status")
-        }
-    }
-}
-
-fn unavailable(error: &reqwest::Error) -> GitHubError {
-    // The error contains the URL, which is not secret: codes and tokens are in bodies and headers.
-    tracing::warn!(dependency = GITHUB, error = ?error, "GitHub does not answer");
-    GitHubError::Unavailable(if error.is_timeout() {
-        "no response in time"
+/// Returns the error for a status without a rule.
+fn unexpected(response: &Response) -> GitHubError {
+    if is_refusal(response.status) && !is_rate_limited(response) {
+        GitHubError::Refused(format!("status {}", response.status.as_u16()))
     } else {
-        "no connection"
-    })
+        GitHubError::Unavailable("unexpected status")
+    }
 }
 
 /// Returns the remaining quota, in requests.
-fn quota(headers: &HeaderMap) -> Option<f64> {
-    let left: u32 = headers.get("x-ratelimit-remaining")?.to_str().ok()?.parse().ok()?;
+fn quota(response: &Response) -> Option<f64> {
+    let left = response.headers.get("x-ratelimit-remaining")?;
+    let left: u32 = left.to_str().ok()?.parse().ok()?;
     Some(f64::from(left))
 }
 
-/// Returns whether headers say that the rate limit is exceeded.
-fn has_rate_limit_headers(headers: &HeaderMap) -> bool {
-    headers.contains_key(RETRY_AFTER)
-        || headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
+/// Returns whether the rate limit is exceeded, which GitHub reports with the status of a refusal.
+fn is_rate_limited(response: &Response) -> bool {
+    response.headers.contains_key(RETRY_AFTER)
+        || response.headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
 }

@@ -1,6 +1,7 @@
 //! Errors of GitHub, and their causes: the user, this server's settings, or GitHub itself.
 
 use crate::login::{
+    http::{NoResponse, plain_code},
     outcome::SignInOutcome,
     provider::{Cause, ProviderError},
 };
@@ -46,6 +47,11 @@ pub(super) enum GitHubError {
 }
 
 impl GitHubError {
+    /// Builds an error from an error code of GitHub.
+    pub(super) fn refused(code: &str) -> Self {
+        Self::Refused(plain_code(code))
+    }
+
     /// Returns the outcome of a sign-in that ends with this error.
     pub(super) fn outcome(&self) -> SignInOutcome {
         match self {
@@ -62,6 +68,12 @@ impl GitHubError {
         let Self::Refused(code) = self else { return None };
         let (_, advice) = MISCONFIGURED.into_iter().find(|(known, _)| known == code)?;
         Some(advice)
+    }
+}
+
+impl From<NoResponse> for GitHubError {
+    fn from(NoResponse(why): NoResponse) -> Self {
+        Self::Unavailable(why)
     }
 }
 

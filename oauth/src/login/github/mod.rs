@@ -22,7 +22,7 @@ pub use self::{
     settings::GitHubSettings,
 };
 use self::{
-    api::{GitHubClient, refused},
+    api::GitHubClient,
     error::{ASK_THE_ORGANIZATION, GitHubError},
 };
 use super::{
@@ -136,7 +136,7 @@ impl IdentityProvider for GitHub {
             (Some(Ok(code)), None) if is_plausible(code) => Ok(CallbackResult::Code(code.clone())),
             (Some(Err(error)), None) if error == "access_denied" => Ok(CallbackResult::Canceled),
             (Some(Err(error)), None) if !error.is_empty() => {
-                Ok(CallbackResult::Error(refused(error).into()))
+                Ok(CallbackResult::Error(GitHubError::refused(error).into()))
             }
             _ => Err(InvalidCallback::Malformed),
         }

@@ -3,7 +3,10 @@
 use crate::{
     cached::TimedOut,
     jwt::JwtError,
-    login::provider::{Cause, ProviderError},
+    login::{
+        http::{NoResponse, plain_code},
+        provider::{Cause, ProviderError},
+    },
 };
 
 const CHECK_CREDENTIALS: &str = "Check OIDC_<NAME>_CLIENT_ID and OIDC_<NAME>_CLIENT_SECRET of this \
@@ -34,9 +37,6 @@ const MISCONFIGURED: [(&str, &str); 8] = [
     ("unsupported_grant_type", CHECK_CREDENTIALS),
 ];
 
-/// The maximum length of an error code that is logged.
-const MAX_CODE_CHARS: usize = 60;
-
 /// Why a request to a provider, or the use of its response, failed. No variant contains a secret or
 /// unfiltered text of the provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,15 +59,9 @@ pub(super) enum OidcError {
 }
 
 impl OidcError {
-    /// Builds an error from an error code of the provider, reduced to the characters and length of
-    /// such a code, because it is logged.
+    /// Builds an error from an error code of the provider.
     pub(super) fn refused(code: &str) -> Self {
-        let plain = code
-            .chars()
-            .filter(|it| it.is_ascii_alphanumeric() || *it == '_' || *it == ' ')
-            .take(MAX_CODE_CHARS)
-            .collect();
-        Self::Refused(plain)
+        Self::Refused(plain_code(code))
     }
 
     fn cause(&self) -> Cause {
@@ -95,6 +89,12 @@ impl OidcError {
 impl From<TimedOut> for OidcError {
     fn from(_: TimedOut) -> Self {
         Self::Unavailable("no response in time")
+    }
+}
+
+impl From<NoResponse> for OidcError {
+    fn from(NoResponse(why): NoResponse) -> Self {
+        Self::Unavailable(why)
     }
 }
 

@@ -1,14 +1,8 @@
-//! HTTP requests to a provider: bounded in time and size, and without redirects, so that tokens and
-//! credentials are sent only to the endpoints in its discovery document.
+//! HTTP requests to a provider with OpenID Connect, and how it refuses them.
 
-use std::{fmt, sync::OnceLock};
+use std::fmt;
 
-use platform::{
-    metrics,
-    outgoing::{self, client_builder},
-    proxies::Proxies,
-    secret::Secret,
-};
+use platform::{metrics, proxies::Proxies, secret::Secret};
 use reqwest::{
     RequestBuilder, StatusCode,
     header::{ACCEPT, CONTENT_TYPE},
@@ -18,30 +12,25 @@ use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 
 use super::{discovery::ClientAuth, error::OidcError, settings::OidcSettings};
-use crate::login::provider::{Deadline, LOGIN_TIMEOUT};
+use crate::login::{
+    http::{Names, ProviderHttp, Response, is_refusal, outcome},
+    provider::Deadline,
+};
 
 /// The maximum size of a response, in bytes. Those with many keys or groups have some ten kilobytes.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
 /// The client for requests to one provider.
 pub(super) struct Http {
-    /// The name of the provider, for logs and metrics.
+    /// The name of the provider, for metrics.
     provider: String,
-    proxies: Proxies,
-    program: &'static str,
-    /// Created at the first request: reading the system's certificates takes a while.
-    client: OnceLock<Result<reqwest::Client, String>>,
-}
-
-/// A response, read within its bounds.
-struct Response {
-    status: StatusCode,
-    body: Vec<u8>,
+    http: ProviderHttp,
 }
 
 impl Http {
     pub(super) fn new(provider: &str, proxies: Proxies, program: &'static str) -> Self {
-        Self { provider: provider.to_owned(), proxies, program, client: OnceLock::new() }
+        let names = Names { dependency: provider.to_owned(), label: provider.to_owned() };
+        Self { provider: provider.to_owned(), http: ProviderHttp::new(names, proxies, program) }
     }
 
     /// Fetches a public document.
@@ -50,8 +39,8 @@ impl Http {
         url: &str,
         deadline: Deadline,
     ) -> Result<Map<String, Value>, OidcError> {
-        let request = self.client()?.get(url).timeout(deadline.left());
-        self.send(request).await?.object("the provider refuses its public documents")
+        let request = self.http.client()?.get(url).timeout(deadline.left());
+        object(&self.send(request).await?, "the provider refuses its public documents")
     }
 
     /// Queries the userinfo endpoint.
@@ -61,9 +50,9 @@ impl Http {
         token: &Secret,
         deadline: Deadline,
     ) -> Result<Map<String, Value>, OidcError> {
-        let request = self.client()?.get(url.clone()).timeout(deadline.left());
+        let request = self.http.client()?.get(url.clone()).timeout(deadline.left());
         let response = self.send(request.bearer_auth(token.expose())).await?;
-        response.object("the userinfo endpoint refuses the access token")
+        object(&response, "the userinfo endpoint refuses the access token")
     }
 
     /// Sends a request to the token endpoint, with the credentials of this server.
@@ -75,7 +64,7 @@ impl Http {
         parameters: &[(&str, &str)],
         deadline: Deadline,
     ) -> Result<Map<String, Value>, OidcError> {
-        let request = self.client()?.post(url.clone()).timeout(deadline.left());
+        let request = self.http.client()?.post(url.clone()).timeout(deadline.left());
         let id = &*settings.client_id;
         let secret = settings.client_secret.as_ref().map(Secret::expose);
         let mut parameters = parameters.to_vec();
@@ -95,67 +84,20 @@ impl Http {
         let body =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
-        self.send(request).await?.token_response()
-    }
-
-    fn client(&self) -> Result<&reqwest::Client, OidcError> {
-        self.client
-            .get_or_init(|| {
-                make_client(&self.proxies, self.program).map_err(|error| error.to_string())
-            })
-            .as_ref()
-            .map_err(|error| {
-                tracing::error!(
-                    %error,
-                    "Could not create the HTTP client for {}", self.provider
-                );
-                OidcError::Unavailable("the HTTP client could not be created")
-            })
+        token_response(&self.send(request).await?)
     }
 
     /// Sends a request, and measures its outcome and duration.
     async fn send(&self, request: RequestBuilder) -> Result<Response, OidcError> {
         let started = Instant::now();
-        let response = self.read(request.header(ACCEPT, "application/json")).await;
-        let outcome = match &response {
-            Ok(response) if response.status.is_success() => "ok",
-            Ok(response) if response.status == StatusCode::TOO_MANY_REQUESTS => "too_many",
-            Ok(response) if response.status.is_server_error() => "error",
-            Ok(_) => "refused",
-            Err(_) => "unreachable",
-        };
+        let request = request.header(ACCEPT, "application/json");
+        let response = self.http.send(request, MAX_RESPONSE_BYTES).await;
+        let outcome =
+            outcome(&response, |response| response.status == StatusCode::TOO_MANY_REQUESTS);
         let labels = [&*self.provider, outcome];
         metrics::OIDC_REQUEST_DURATION.observe(labels, started.elapsed());
-        response
+        Ok(response?)
     }
-
-    async fn read(&self, request: RequestBuilder) -> Result<Response, OidcError> {
-        let answered = outgoing::send(request).await.map_err(|error| self.unavailable(&error))?;
-        let status = answered.status();
-        let body = answered.body(MAX_RESPONSE_BYTES).await;
-        let body = body.map_err(|error| self.unavailable(&error))?;
-        let body = body.ok_or(OidcError::Unavailable("the response is too large"))?;
-        Ok(Response { status, body })
-    }
-
-    fn unavailable(&self, error: &reqwest::Error) -> OidcError {
-        // The error contains the URL, which is not secret: codes and tokens are in bodies and headers.
-        let dependency = &*self.provider;
-        tracing::warn!(dependency, error = ?error, "{dependency} does not answer");
-        OidcError::Unavailable(if error.is_timeout() {
-            "no response in time"
-        } else {
-            "no connection"
-        })
-    }
-}
-
-fn make_client(proxies: &Proxies, program: &str) -> reqwest::Result<reqwest::Client> {
-    client_builder(proxies)?
-        .connect_timeout(LOGIN_TIMEOUT)
-        .timeout(LOGIN_TIMEOUT)
-        .user_agent(format!("{program}/{}", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// Encodes a part of the credentials (RFC 6749, section 2.3.1). The tilde stays as it is, which
@@ -170,50 +112,38 @@ impl fmt::Debug for Http {
     }
 }
 
-impl Response {
-    /// Returns the object of a successful response. `refused` is the error if the provider refuses the
-    /// request, which is not about the credentials of this server.
-    fn object(&self, refused: &'static str) -> Result<Map<String, Value>, OidcError> {
-        match self.status {
-            StatusCode::OK => self.json(),
-            status if is_refusal(status) => Err(OidcError::Unusable(refused)),
-            _ => Err(OidcError::Unavailable(UNEXPECTED)),
-        }
+/// Returns the object of a successful response. `refused` is the error if the provider refuses the
+/// request, which is not about the credentials of this server.
+fn object(response: &Response, refused: &'static str) -> Result<Map<String, Value>, OidcError> {
+    match response.status {
+        StatusCode::OK => Ok(response.object()?),
+        status if is_refusal(status) => Err(OidcError::Unusable(refused)),
+        _ => Err(OidcError::Unavailable(UNEXPECTED)),
     }
+}
 
-    /// Returns the object of a successful response of the token endpoint, or its error (RFC 6749,
-    /// section 5.2).
-    fn token_response(&self) -> Result<Map<String, Value>, OidcError> {
-        if self.status == StatusCode::OK {
-            return self.json();
-        }
-        if !is_refusal(self.status) {
-            return Err(OidcError::Unavailable(UNEXPECTED));
-        }
-        let object = self.json().unwrap_or_default();
-        Err(match object.get("error").and_then(Value::as_str) {
-            Some(code) => OidcError::refused(code),
-            None => OidcError::Refused(format!("status {}", self.status.as_u16())),
-        })
+/// Returns the object of a successful response of the token endpoint, or its error (RFC 6749,
+/// section 5.2).
+fn token_response(response: &Response) -> Result<Map<String, Value>, OidcError> {
+    if response.status == StatusCode::OK {
+        return Ok(response.object()?);
     }
-
-    fn json(&self) -> Result<Map<String, Value>, OidcError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|_not_json| OidcError::Unavailable("the response is not a JSON object"))
+    if !is_refusal(response.status) {
+        return Err(OidcError::Unavailable(UNEXPECTED));
     }
+    let object = response.object().unwrap_or_default();
+    Err(match object.get("error").and_then(Value::as_str) {
+        Some(code) => OidcError::refused(code),
+        None => OidcError::Refused(format!("status {}", response.status.as_u16())),
+    })
 }
 
 const UNEXPECTED: &str = "unexpected status";
 
-/// Returns whether a status refuses a request, so that the same one would be refused again.
-fn is_refusal(status: StatusCode) -> bool {
-    status.is_client_error()
-        && status != StatusCode::TOO_MANY_REQUESTS
-        && status != StatusCode::REQUEST_TIMEOUT
-}
-
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderMap;
+
     use super::*;
 
     #[test]
@@ -226,7 +156,8 @@ mod tests {
     fn a_refusal_is_told_from_an_outage() {
         let error = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            Response { status, body: body.into() }.token_response().unwrap_err()
+            let headers = HeaderMap::new();
+            token_response(&Response { status, headers, body: body.into() }).unwrap_err()
         };
         let refused = |code: &str| OidcError::Refused(code.to_owned());
         assert_eq!(error(400, r#"{"error": "invalid_grant"}"#), refused("invalid_grant"));

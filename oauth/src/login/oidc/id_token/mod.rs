@@ -39,7 +39,7 @@ impl Expected<'_> {
         token: &Unverified<'_>,
         key: &DecodingKey,
     ) -> Result<IdToken, OidcError> {
-        // A provider signs both with the same keys.
+        // A provider signs ID tokens and identity assertions with the same keys.
         if token.is_of_type(ID_JAG) {
             return Err(OidcError::IdToken("it is an identity assertion"));
         }

@@ -2,8 +2,6 @@
 //! `io.modelcontextprotocol/oauth-client-credentials`): a service client gets an access token for its
 //! own account.
 
-use std::time::Duration;
-
 use platform::db::Failure;
 
 use super::{
@@ -56,9 +54,6 @@ pub enum ClientCredentialsError {
     /// The account of the client is blocked, or the client was revoked concurrently.
     #[error("the client's account is blocked, or the client was revoked")]
     Ended,
-    /// Too many requests of this client; contains the time until a retry can succeed.
-    #[error("too many requests of this client")]
-    TooOften(Duration),
     /// A dependency failed. The same request may succeed later.
     #[error("no token can be issued at the moment")]
     Unavailable(#[from] Failure),

@@ -13,6 +13,7 @@ use sea_orm::{ConnectionTrait, EntityTrait as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use crate::{display_name::DisplayName, jwt, redirect_uri::RedirectUri, scope::Scopes};
 
@@ -99,6 +100,19 @@ pub enum Credentials<'a> {
     Post(&'a str),
     /// An assertion that is signed with the client's key (RFC 7523, section 2.2).
     Assertion(&'a str),
+}
+
+impl Credentials<'_> {
+    /// Returns whether they contain the secret with this hash. Hashes are compared in constant time.
+    pub(crate) fn contain_secret(self, hash: &Digest) -> bool {
+        let is_secret =
+            |text: &str| Sha256::digest(text.as_bytes()).as_slice().ct_eq(hash.as_bytes()).into();
+        match self {
+            Self::None | Self::Assertion(_) => false,
+            Self::Basic { decoded, verbatim } => is_secret(decoded) || is_secret(verbatim),
+            Self::Post(secret) => is_secret(secret),
+        }
+    }
 }
 
 /// The client's authentication failed.

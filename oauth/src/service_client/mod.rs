@@ -30,7 +30,6 @@ use mcp::UserId;
 use platform::db::{Failure, Transaction};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
 pub(crate) use self::keys::ClientKeys;
 use self::{assertion::CheckedAssertion, keys::KeyError};
@@ -145,20 +144,14 @@ async fn authenticate_by_secret(
     const WRONG: AuthenticationError =
         AuthenticationError::Invalid("it is unknown, revoked, or its secret is wrong");
 
-    let client = if is_id(id) { row(server, id).await?.map(from_row) } else { None };
+    let client = row(server, id).await?.map(from_row);
     // An unknown client, and one with a key, takes the same steps: no secret has this hash.
     let no_secret = Digest::new([0; 32]);
     let hash = match client.as_ref().map(|client| &client.authentication) {
         Some(Authentication::SecretBasic(hash)) => hash,
         _ => &no_secret,
     };
-    let is_secret =
-        |text: &str| Sha256::digest(text.as_bytes()).as_slice().ct_eq(hash.as_bytes()).into();
-    let is_valid = match credentials {
-        Credentials::None | Credentials::Assertion(_) => false,
-        Credentials::Basic { decoded, verbatim } => is_secret(decoded) || is_secret(verbatim),
-        Credentials::Post(secret) => is_secret(secret),
-    };
+    let is_valid = credentials.contain_secret(hash);
     let client = client.filter(|_| is_valid).ok_or(WRONG)?;
     take_quota(server, &client.id).await?;
     Ok(client)
@@ -172,7 +165,7 @@ async fn authenticate_by_key(
 ) -> Result<Client, AuthenticationError> {
     let token = Unverified::read(assertion)?;
     assertion::check_client(&token, id)?;
-    let client = if is_id(id) { row(server, id).await?.map(from_row) } else { None };
+    let client = row(server, id).await?.map(from_row);
     let Some(client) = client else {
         return Err(AuthenticationError::Invalid("it is unknown or revoked"));
     };
@@ -241,8 +234,11 @@ pub(crate) async fn account(server: &Server, id: &ClientId) -> Result<Option<Use
     Ok(row(server, id.as_str()).await?.map(|row| UserId::new(row.account_sub)))
 }
 
-/// Returns the row of a client that is not revoked.
+/// Returns the row of a client that is not revoked. A text without the form of an id is not looked up.
 async fn row(server: &Server, id: &str) -> Result<Option<Model>, Failure> {
+    if !is_id(id) {
+        return Ok(None);
+    }
     let row = Entity::find_by_id(ClientId(id.to_owned())).one(server.db()).await?;
     Ok(row.filter(|row| row.revoked_at.is_none()))
 }

@@ -42,7 +42,6 @@ pub(super) async fn client_credentials(
             tracing::info!(client = %client.id, %error, "Refused client credentials");
             invalid(ErrorCode::InvalidGrant, sentence(&error))
         }
-        ClientCredentialsError::TooOften(wait) => ApiError::too_many_requests(wait),
         ClientCredentialsError::Unavailable(failure) => {
             tracing::error!(
                 dependency = failure.dependency(), error = ?failure,

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
-    aead::{Aead as _, AeadInOut as _, Payload},
+    aead::{Aead as _, Payload},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -29,15 +29,10 @@ const MAX_ANSWERS_BYTES: usize = 640 * 1024;
 /// Long enough to be random for any number of messages, so that instances share no counter.
 pub(crate) const NONCE_LENGTH: usize = 24;
 
-const TAG_LENGTH: usize = 16;
-
-/// By how many bytes a sealed message is longer than the message.
-const OVERHEAD: usize = NONCE_LENGTH + TAG_LENGTH;
-
 /// The associated data of the encryption: purpose and format version.
 const PURPOSE: &[u8] = b"mcp/request-state/v1";
 
-/// A key that encrypts request states or users' content. All instances must have the same keys.
+/// A key that encrypts data that a client holds, such as request states. All instances must have the same keys.
 #[derive(Clone)]
 pub struct SealKey([u8; 32]);
 
@@ -49,27 +44,6 @@ impl SealKey {
 
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&self.0.into())
-    }
-
-    /// Appends the nonce, the encrypted message and the tag to `out`. `nonce` must be random.
-    /// `purpose` says what the message is; [`open`](Self::open) accepts no other one.
-    pub(crate) fn seal_to(
-        &self,
-        out: &mut Vec<u8>,
-        nonce: [u8; NONCE_LENGTH],
-        purpose: &[u8],
-        message: &[u8],
-    ) {
-        out.reserve(OVERHEAD + message.len());
-        out.extend(nonce);
-        let start = out.len();
-        out.extend(message);
-        let sealed = out.split_at_mut(start).1;
-        let tag = self
-            .cipher()
-            .encrypt_inout_detached(&XNonce::from(nonce), purpose, sealed.into())
-            .expect("a message that fits into memory can be sealed");
-        out.extend(tag);
     }
 
     /// Decrypts a message. `None`: it was not encrypted with this key for this purpose.
@@ -128,9 +102,11 @@ impl Sealing {
 /// Encrypts a message with the first key. `nonce` must be random.
 fn encrypt(keys: &[SealKey], nonce: [u8; NONCE_LENGTH], purpose: &[u8], message: &[u8]) -> String {
     let key = keys.first().expect("an engine has at least one key");
-    let mut sealed = Vec::new();
-    key.seal_to(&mut sealed, nonce, purpose, message);
-    URL_SAFE_NO_PAD.encode(sealed)
+    let sealed = key
+        .cipher()
+        .encrypt(&XNonce::from(nonce), Payload { msg: message, aad: purpose })
+        .expect("a message that fits into memory can be sealed");
+    URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
 }
 
 /// Decrypts a message with any of the keys.

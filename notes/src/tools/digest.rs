@@ -28,7 +28,7 @@ use crate::{
     progress::to_f64,
     scopes,
     store::{self, Note, NoteRef, Tag},
-    summary::{INSTRUCTION, PROMPT},
+    summary::{self, INSTRUCTION, PROMPT},
     views,
 };
 
@@ -143,17 +143,13 @@ impl Tool<State> for DigestNotes {
             named_part(call, state, &ids).await?
         };
         match (parts.as_slice(), model) {
-            ([], _) => Err(nothing_matches()),
+            ([], _) => Err(summary::no_notes_match()),
             (parts, _) if can_sample => summarize_with_client(call, parts, truncated).await,
             ([part], Some(model)) => summarize_part(model, part, truncated).await,
             (parts, Some(model)) => summarize_parts(call, model, parts, truncated).await,
-            (_, None) => Output::texts(parts, truncated).ok_or_else(nothing_matches),
+            (_, None) => Output::texts(parts, truncated).ok_or_else(summary::no_notes_match),
         }
     }
-}
-
-fn nothing_matches() -> ToolError {
-    ToolError::Failed("No notes match, so there is nothing to summarize.".into())
 }
 
 /// Summarizes with the client's model: first the parts, some at a time, then the whole.

@@ -175,7 +175,7 @@ async fn choose(call: &Call, state: &State, input: Input) -> Result<Vec<NoteId>,
         }
     };
     if chosen.is_empty() {
-        return Err(ToolError::Failed("No notes match, so there is nothing to summarize.".into()));
+        return Err(summary::no_notes_match());
     }
     Ok(chosen)
 }

@@ -66,16 +66,3 @@ pub(crate) static STATS: View = View {
     styles: &[include_str!("stats.css")],
     scripts: &[include_str!("stats.js")],
 };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_view_is_small() {
-        for view in [&BOARD, &NOTE, &IMPORT, &EXPORT, &DIGEST, &STATS] {
-            let size = view.document().len();
-            assert!(size < 60_000, "{}: {size} bytes", view.uri);
-        }
-    }
-}

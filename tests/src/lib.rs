@@ -17,6 +17,7 @@ pub mod fuzzing;
 pub mod github;
 mod idle;
 pub mod model;
+pub mod oauth_client;
 pub mod oauth_suite;
 pub mod openid;
 pub mod postgres;

@@ -25,15 +25,11 @@ async fn a_strangers_browser_ends_nothing() {
     shown("N62 replayed", &browser.get(&callback).await, 400);
 }
 
-#[tokio::test]
-async fn what_github_never_sends_is_refused() {
-    let stage = Stage::new().await;
-    let browser = stage.browser();
-    let asked = stage.client_app().await.asks();
-    let callback = browser.to_callback(&asked).await;
+/// Redirects to a callback that no identity provider sends, made of one that a provider has sent.
+pub(super) fn wrong_callbacks(callback: &str) -> [(&'static str, String); 7] {
     let (path, _) = callback.split_once('?').expect("it has a query");
-    let key = tests::browser::answer(&callback)["state"].clone();
-    for (case, address) in [
+    let key = &tests::browser::answer(callback)["state"];
+    [
         ("N62 unknown", format!("{path}?code=x&state=unknown")),
         ("N63 none", format!("{path}?code=x")),
         ("N63 empty", format!("{path}?code=x&state=")),
@@ -41,7 +37,16 @@ async fn what_github_never_sends_is_refused() {
         ("N64 two codes", format!("{callback}&code=x")),
         ("N64 both", format!("{callback}&error=access_denied")),
         ("N64 neither", format!("{path}?state={key}")),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn what_github_never_sends_is_refused() {
+    let stage = Stage::new().await;
+    let browser = stage.browser();
+    let asked = stage.client_app().await.asks();
+    let callback = browser.to_callback(&asked).await;
+    for (case, address) in wrong_callbacks(&callback) {
         shown(case, &browser.get(&address).await, 400);
     }
     stage.pass(601);

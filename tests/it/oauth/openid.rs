@@ -17,7 +17,7 @@ use tests::{
 };
 use tokio::sync::Notify;
 
-use super::{Stage, sent_back, shown, text, told};
+use super::{Stage, callback::wrong_callbacks, sent_back, shown, text, told};
 
 /// Two instances, and the provider `ACME`.
 pub(super) struct Scene {
@@ -183,18 +183,12 @@ async fn what_the_provider_never_sends_is_refused() {
     let (path, _) = callback.split_once('?').expect("it has a query");
     let sent = answer(&callback);
     let (key, code) = (&sent["state"], &sent["code"]);
-    for (case, address) in [
-        ("N62 unknown", format!("{path}?code=x&state=unknown")),
-        ("N63 none", format!("{path}?code=x")),
-        ("N63 empty", format!("{path}?code=x&state=")),
-        ("N64 two states", format!("{callback}&state={key}")),
-        ("N64 two codes", format!("{callback}&code=x")),
-        ("N64 both", format!("{callback}&error=access_denied")),
-        ("N64 neither", format!("{path}?state={key}")),
+    let issuers = [
         ("two issuers", format!("{callback}&iss=x")),
         ("another issuer", format!("{path}?code={code}&state={key}&iss=https://evil.example")),
         ("an issuer with a slash", format!("{path}?code={code}&state={key}&iss={}/", sent["iss"])),
-    ] {
+    ];
+    for (case, address) in wrong_callbacks(&callback).into_iter().chain(issuers) {
         shown(case, &browser.get(&address).await, 400);
     }
     assert_eq!(scene.acme.asked(Question::Exchange), 0, "no code was sent");

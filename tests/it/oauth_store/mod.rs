@@ -22,10 +22,9 @@ use app::App;
 use entity::{GrantId, oauth_audit, oauth_grants};
 use mcp::UserId;
 use oauth::{
-    audit::{Kind, RequestInfo},
-    client::{Authentication, Client, ClientId, ClientKind},
+    audit::Kind,
+    client::Client,
     code::{NewCode, RedeemError, Redemption},
-    display_name::DisplayName,
     grant::TokenSet,
     login::{self, users::SignIn},
     pkce::{Challenge, Verifier},
@@ -33,6 +32,7 @@ use oauth::{
     token_format::PlainCode,
 };
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
+use tests::oauth_client::{public_client as client, request};
 
 use crate::world::{self, World, on_both, user};
 
@@ -42,26 +42,6 @@ const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
 /// How many try the same thing at once, and how often that is tried.
 const RACERS: usize = 16;
 const ROUNDS: usize = 6;
-
-/// A public client that may refresh.
-fn client(id: &str) -> Client {
-    Client {
-        id: ClientId(id.to_owned()),
-        kind: ClientKind::Dynamic,
-        name: DisplayName::sanitize("An app"),
-        redirect_uris: Vec::new(),
-        scope: None,
-        authentication: Authentication::None,
-        may_refresh: true,
-        dpop_bound: false,
-        metadata_hash: [0; 32],
-    }
-}
-
-/// A request that changes nothing.
-fn request() -> RequestInfo {
-    RequestInfo::new("a-request", Some([203, 0, 113, 7].into()), Some("a program"))
-}
 
 /// A code on its way to a client.
 struct Issued {

@@ -13,6 +13,7 @@ use std::{
 use anyhow::Context as _;
 use app::App;
 use jobs::{Claim, Lease};
+use mcp::UserId;
 use sea_orm::{ConnectionTrait as _, Database, Statement};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +48,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
 
     let mut times = Vec::with_capacity(TIMES);
     for n in 0..TIMES {
-        let job = new_job(format!("dev:new{n}"));
+        let job = new_job(UserId::new(format!("dev:new{n}")));
         let began = Instant::now();
         jobs::enqueue(web.jobs(), job).await.context("a job was refused")?;
         times.push(began.elapsed());
@@ -66,7 +67,9 @@ pub(crate) async fn main() -> anyhow::Result<()> {
 
 /// Copies one job until there are `queued`.
 async fn fill(web: &App, queued: u32, owners: u32) -> anyhow::Result<()> {
-    jobs::enqueue(web.jobs(), new_job("dev:owner0".to_owned())).await.context("it was refused")?;
+    jobs::enqueue(web.jobs(), new_job(UserId::new("dev:owner0")))
+        .await
+        .context("it was refused")?;
     // On its own connection, without a statement timeout.
     let db = Database::connect(std::env::var("DATABASE_URL")?).await?;
     let sql = "INSERT INTO jobs SELECT copy.*
@@ -116,7 +119,7 @@ async fn drain(connections: &Connections, web: &App) -> anyhow::Result<()> {
     }
     let mut latencies = Vec::with_capacity(NEW_OWNERS);
     for n in 0..NEW_OWNERS {
-        latencies.push(start_of(web, &runner, new_job(format!("dev:late{n}"))).await?);
+        latencies.push(start_of(web, &runner, new_job(UserId::new(format!("dev:late{n}")))).await?);
     }
     println!("from enqueue to start of a job of a new owner: {}", quantiles(latencies));
     while runner.runs.load(Ordering::Relaxed) < DRAINED {

@@ -129,7 +129,9 @@ async fn queue() -> anyhow::Result<()> {
         let web = web.clone();
         clients.spawn(async move {
             for n in (client..JOBS).step_by(CLIENTS) {
-                jobs::enqueue(web.jobs(), new_job(user(n))).await.context("a job was refused")?;
+                jobs::enqueue(web.jobs(), new_job(UserId::new(user(n))))
+                    .await
+                    .context("a job was refused")?;
             }
             anyhow::Ok(())
         });
@@ -157,7 +159,7 @@ async fn queue() -> anyhow::Result<()> {
 
     let mut latencies = Vec::with_capacity(SINGLE);
     for n in 0..SINGLE {
-        latencies.push(start_of(&web, &nothing, new_job(user(n))).await?);
+        latencies.push(start_of(&web, &nothing, new_job(UserId::new(user(n)))).await?);
     }
     println!("from enqueue to start, {SINGLE} one by one: {}", quantiles(latencies));
 
@@ -247,13 +249,14 @@ pub(super) fn per_second(number: usize, time: Duration) -> f64 {
     number as f64 / time.as_secs_f64()
 }
 
-pub(super) fn new_job(user: String) -> NewJob {
+/// A job that does nothing.
+pub(super) fn new_job(user: UserId) -> NewJob {
     let arguments = to_raw_value(&json!({ "text": "nothing" })).expect("plain JSON");
     NewJob {
         id: JobId::random(),
         call: JobCall {
             caller: Caller {
-                user: UserId::new(user),
+                user,
                 client: "bench".into(),
                 scopes: ["notes:read".to_owned()].into(),
                 grant: "bench".into(),

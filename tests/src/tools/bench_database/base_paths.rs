@@ -1,29 +1,23 @@
 //! The paths of the base: jobs and sign-in.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use app::App;
 use jobs::{Claim, End, LEASE, Turn};
-use mcp::{
-    Caller, ClientCapabilities, ProtocolVersion, UserId,
-    job::{JobCall, JobId, JobOutcome, NewJob, Origin},
-};
+use mcp::{UserId, job::JobOutcome};
 use oauth::{
     access::{self, Authority},
     account,
-    audit::RequestInfo,
-    client::{Authentication, Client, ClientId, ClientKind},
+    client::Client,
     code::{self, NewCode, Redemption},
-    display_name::DisplayName,
     grant::TokenSet,
     login::users::{self, SignIn},
     pkce::{Challenge, Verifier},
     refresh::{self, Rotation},
     token_format::PlainCode,
 };
-use serde_json::{json, value::to_raw_value};
+use tests::oauth_client::{public_client, request};
 
 use super::{Size, person, plans::Plans};
+use crate::bench_jobs::new_job;
 
 /// Where the client receives codes.
 const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
@@ -102,7 +96,7 @@ async fn jobs_of_workers(app: &App, plans: &Plans) -> anyhow::Result<()> {
 }
 
 async fn sign_in(app: &App, plans: &Plans, size: Size) -> anyhow::Result<()> {
-    let client = client();
+    let client = public_client("c17");
     plans
         .explain("sign in, issue a code", async |number| {
             issue(app, &client, &person(number, size)).await?;
@@ -167,56 +161,6 @@ async fn sign_ins_in_use(app: &App, plans: &Plans, size: Size) -> anyhow::Result
             Ok(())
         })
         .await
-}
-
-/// A job that does nothing.
-pub(super) fn new_job(user: UserId) -> NewJob {
-    NewJob {
-        id: JobId::random(),
-        call: JobCall {
-            caller: Caller {
-                user,
-                client: "bench".into(),
-                scopes: ["notes:read".to_owned()].into(),
-                grant: "bench".into(),
-                key: "a-key".into(),
-                issued_at: 0,
-                expires_at: i64::MAX,
-                request: None,
-            },
-            version: ProtocolVersion::V2026_07_28,
-            capabilities: ClientCapabilities::default(),
-            log_level: None,
-            progress_token: None,
-            tool: "nothing".to_owned(),
-            arguments: to_raw_value(&json!({})).expect("plain JSON"),
-            origin: Origin::Task,
-            trace: None,
-        },
-        answers: BTreeMap::new(),
-        timeout: Duration::from_mins(1),
-        attempts: 3,
-        ttl: None,
-    }
-}
-
-/// A public client that may refresh.
-fn client() -> Client {
-    Client {
-        id: ClientId("c17".to_owned()),
-        kind: ClientKind::Dynamic,
-        name: DisplayName::sanitize("An app"),
-        redirect_uris: Vec::new(),
-        scope: None,
-        authentication: Authentication::None,
-        may_refresh: true,
-        dpop_bound: false,
-        metadata_hash: [0; 32],
-    }
-}
-
-fn request() -> RequestInfo {
-    RequestInfo::new("a-request", Some([203, 0, 113, 7].into()), Some("a program"))
 }
 
 /// An authorization code, and what redeems it.

@@ -3,7 +3,8 @@
 use app::App;
 use sea_orm::ConnectionTrait as _;
 
-use super::{Size, base_paths::new_job, fill, patient, person};
+use super::{Size, fill, patient, person};
+use crate::bench_jobs::new_job;
 
 /// Users with two grants each, of which one in ten was revoked, with three refresh tokens each.
 const SIGN_INS: &str = "

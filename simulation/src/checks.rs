@@ -241,7 +241,7 @@ pub(super) async fn jobs(cluster: &Cluster, plan: &Plan) {
     let unfinished = cluster.queue.unfinished();
     if unfinished > 0 {
         let what = format!("{unfinished} jobs have not ended");
-        cluster.world.violated(Property::NobodyWaitsForever, what);
+        cluster.world.violated(Property::EveryWaitEnds, what);
     }
     let reclaimed = cluster.queue.reclaimed();
     if reclaimed > 0 && plan.loses_no_job() {

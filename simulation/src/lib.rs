@@ -85,7 +85,7 @@ pub struct Outcome {
     pub trace: String,
     /// What was planned.
     pub plan: String,
-    /// Whether any call was answered with success.
+    /// The number of calls that were answered with success.
     pub succeeded: usize,
 }
 
@@ -230,7 +230,7 @@ async fn simulate(plan: Plan, traced: bool) -> Outcome {
         checks::expiry(&cluster).await;
     } else {
         let what = format!("some client still waits {LIVENESS:?} after the last fault");
-        world.violated(Property::NobodyWaitsForever, what);
+        world.violated(Property::EveryWaitEnds, what);
     }
     if let Some(panicked) = PANICKED.take() {
         world.violated(Property::NoPanic, panicked);

@@ -104,7 +104,7 @@ fn ends_with_its_connection(cluster: &Cluster, plan: &Plan, record: &ModernRecor
     }
 }
 
-/// Checks what the streams for changes have told.
+/// Checks the updates that were sent on `subscriptions/listen` streams.
 fn updates(cluster: &Cluster, plan: &Plan, client: &Client) {
     let touched = client.touched();
     for listened in client.listened() {

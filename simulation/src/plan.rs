@@ -156,7 +156,7 @@ pub(super) enum FaultKind {
     StoreEmpty,
     /// The store answers slowly.
     StoreSlow { length: u64 },
-    /// An instance receives no signals, and knows it.
+    /// An instance loses its connection for signals, and notices it.
     Deaf { length: u64 },
     /// A worker dies, and another one starts after this time.
     KillWorker { after: u64 },

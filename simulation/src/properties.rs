@@ -24,7 +24,7 @@ pub enum Property {
     /// See [`Property::sentence`].
     ProgressIncreases,
     /// See [`Property::sentence`].
-    NobodyWaitsForever,
+    EveryWaitEnds,
     /// See [`Property::sentence`].
     EverythingExpires,
     /// See [`Property::sentence`].
@@ -53,7 +53,7 @@ impl Property {
         Self::OneEnd,
         Self::ChildrenEndFirst,
         Self::ProgressIncreases,
-        Self::NobodyWaitsForever,
+        Self::EveryWaitEnds,
         Self::EverythingExpires,
         Self::UsersAreSeparate,
         Self::IdleSessionsAreFree,
@@ -75,7 +75,7 @@ impl Property {
             Self::OneEnd => "one-end",
             Self::ChildrenEndFirst => "children-end-first",
             Self::ProgressIncreases => "progress-increases",
-            Self::NobodyWaitsForever => "nobody-waits-forever",
+            Self::EveryWaitEnds => "every-wait-ends",
             Self::EverythingExpires => "everything-expires",
             Self::UsersAreSeparate => "users-are-separate",
             Self::IdleSessionsAreFree => "idle-sessions-are-free",
@@ -113,7 +113,7 @@ impl Property {
                 "The children of a job end before it, and all of them end if it is cancelled."
             }
             Self::ProgressIncreases => "The progress of a call only increases.",
-            Self::NobodyWaitsForever => {
+            Self::EveryWaitEnds => {
                 "Every client has its response within a bounded time after the last fault."
             }
             Self::EverythingExpires => "Every entry of the stores expires.",

@@ -146,7 +146,7 @@ impl Polling<'_> {
             }
             if world.is_calm_for(PATIENCE) {
                 let what = format!("{} has not ended after {PATIENCE} ms", self.key);
-                world.violated(Property::NobodyWaitsForever, what);
+                world.violated(Property::EveryWaitEnds, what);
                 return Fate::Unknown;
             }
             pass(random.between(RETRY, POLL)).await;

@@ -81,7 +81,7 @@ impl World {
         let before = self.operations.fetch_add(1, Ordering::Relaxed);
         if before == MAX_OPERATIONS {
             let what = format!("more than {MAX_OPERATIONS} operations");
-            self.violated(Property::NobodyWaitsForever, what);
+            self.violated(Property::EveryWaitEnds, what);
         }
         if before >= MAX_OPERATIONS {
             pass(1_000).await;

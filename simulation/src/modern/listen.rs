@@ -73,7 +73,7 @@ impl TaskStream {
             Meaning::Acknowledged(tasks) if tasks == [task] => Some(Self { response }),
             other => {
                 let what = format!("client {} listens for {task}: {other:?}", client.number);
-                client.world().violated(Property::NobodyWaitsForever, what);
+                client.world().violated(Property::EveryWaitEnds, what);
                 None
             }
         }

@@ -122,7 +122,7 @@ impl Following {
             }
             if world.is_calm_for(PATIENCE) {
                 let what = format!("{} has not ended after {PATIENCE} ms", self.record.key);
-                world.violated(Property::NobodyWaitsForever, what);
+                world.violated(Property::EveryWaitEnds, what);
                 return self.record;
             }
             pass(random.between(RETRY, POLL)).await;
@@ -178,12 +178,12 @@ impl Following {
                 }
             }
         };
-        // A task that ends is told of, even if its signal was lost.
+        // The end of a task is sent even if its signal was lost.
         if timeout(Duration::from_millis(PATIENCE), listening).await.is_err()
             && client.world().is_calm()
         {
             let what = format!("{} has no news for {PATIENCE} ms", self.record.key);
-            client.world().violated(Property::NobodyWaitsForever, what);
+            client.world().violated(Property::EveryWaitEnds, what);
         }
     }
 

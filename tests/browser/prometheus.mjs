@@ -1,4 +1,4 @@
-// A Prometheus with the deployed rules, which scrapes instances of ours.
+// A Prometheus with the deployed rules, which scrapes the instances under test.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';

@@ -1,5 +1,5 @@
 //! Redis stores that instances share: pending sign-ins and account sessions, rate limits, client
-//! metadata documents, and used DPoP proofs.
+//! metadata documents, and the ids of used DPoP proofs and assertions.
 //!
 //! The connection is the one that the stores of [`mcp`] use. Every command touches one key, so a
 //! cluster needs no hash tags here. Every key has a lifetime, and every value begins with a format
@@ -9,10 +9,10 @@
 //! | key | value | lifetime |
 //! |---|---|---|
 //! | `oauth:<kind>:<hash>` | one pending step of a sign-in, or a session; encrypted | as requested, usually ten minutes |
-//! | `oauth:jti:<hash>` | the id of an assertion that was used | until the assertion expires, at most about an hour |
+//! | `oauth:jti:<hash>` | only the format byte: an assertion that was used | until the assertion expires, at most about an hour |
 //! | `rl:<bucket>:<hash>` | the time up to which a key has used its quota | until then, at most the window |
 //! | `cimd:<hash>` | a client metadata document | as its header says, at most a day |
-//! | `dpop:<hash>` | nothing: a DPoP proof that was used | until the proof is too old, at most six minutes |
+//! | `dpop:<hash>` | only the format byte: a DPoP proof that was used | until the proof is too old, at most six minutes |
 //! | `cimd:<hash>` | a note that a document could not be fetched, or since when it is gone | a minute, or 14 days |
 //!
 //! Expiry is decided by the service's clock, as for codes and tokens; the lifetimes in Redis only

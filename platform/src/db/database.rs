@@ -170,8 +170,8 @@ impl Database {
         self.query_one_raw(statement).await.map(drop)
     }
 
-    /// Executes a statement outside a transaction that may write, but not more when it is executed
-    /// twice. If a connection of the pool turns out to be closed, repeats it on another one, like a
+    /// Executes, outside a transaction, a statement that may write and has the same effect if it is
+    /// executed twice. If a connection of the pool turns out to be closed, repeats it on another one, like a
     /// statement that only reads.
     pub async fn execute_idempotent(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         self.run_repeatable(Execute(statement), true).await

@@ -110,7 +110,8 @@ impl World {
             }
         };
         if tokio::time::timeout(OPERATION_LIMIT + Duration::from_secs(10), all).await.is_err() {
-            self.tally.broken("clients hang though nothing is away any more".to_owned());
+            self.tally
+                .broken("clients hang although all dependencies are available again".to_owned());
         }
         for Promised { items, jobs } in promised.into_inner() {
             let verified = async {
@@ -119,7 +120,9 @@ impl World {
                 items.verify(self).await;
             };
             if tokio::time::timeout(OPERATION_LIMIT, verified).await.is_err() {
-                self.tally.broken("a job does not end though nothing is away any more".to_owned());
+                self.tally.broken(
+                    "a job does not end although all dependencies are available again".to_owned(),
+                );
             }
         }
     }

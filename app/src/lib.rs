@@ -178,6 +178,11 @@ impl App {
         &self.0.dependencies.clock
     }
 
+    /// The signals between processes.
+    pub fn bus(&self) -> &Arc<dyn mcp::Bus> {
+        &self.0.dependencies.bus
+    }
+
     /// The authorization server.
     pub fn oauth(&self) -> &Server {
         &self.0.oauth

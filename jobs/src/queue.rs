@@ -3,11 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mcp::{
-    Bus, Caller, ContentKeys, Signal, StoreError, UserId,
-    job::JobId,
-    store::{Subscription, Topic},
-};
+use mcp::{Bus, Caller, ContentKeys, Signal, UserId, job::JobId};
 use platform::{
     clock::Clock,
     db::{Database, Failure},
@@ -124,16 +120,6 @@ impl Queue {
     /// [`enqueue_in`](crate::enqueue::enqueue_in).
     pub async fn job_queued(&self) {
         self.changed(vec![Signal::JobQueued]).await;
-    }
-
-    /// Subscribes to signals of other processes.
-    pub async fn listen(&self, topic: Topic) -> Result<Subscription, StoreError> {
-        self.0.parts.bus.subscribe(topic).await
-    }
-
-    /// Returns for each topic, in order, whether a process is subscribed to it now.
-    pub(crate) async fn have_listeners(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
-        self.0.parts.bus.have_subscribers(topics).await
     }
 
     /// Publishes that these jobs have changed.

@@ -3,11 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use mcp::{
-    StoreError,
-    job::{JobId, Progress},
-    store::{Subscription, Topic},
-};
+use mcp::job::{JobId, Progress};
 use platform::db::Failure;
 use runner::{
     CheckpointError, Claim, Claimed, End, Finished, Lease, QueueError, SilentWorker, Turn,
@@ -110,13 +106,5 @@ impl WorkQueue for SqlWorkQueue {
 
     async fn mark_notified(&self, notified: &Unnotified) -> Result<(), QueueError> {
         notify::mark_notified(&self.0, notified).await.map_err(queue_error)
-    }
-
-    async fn listen(&self, topic: Topic) -> Result<Subscription, StoreError> {
-        self.0.listen(topic).await
-    }
-
-    async fn have_listeners(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
-        self.0.have_listeners(topics).await
     }
 }

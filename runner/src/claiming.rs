@@ -152,7 +152,7 @@ async fn claim_once(
 /// Listens for new jobs and for cancelled jobs.
 pub(crate) async fn listen(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
-        let mut signals = match shared.queue.listen(Topic::Work).await {
+        let mut signals = match shared.bus.subscribe(Topic::Work).await {
             Ok(signals) => signals,
             Err(error) => {
                 tracing::warn!(

@@ -44,7 +44,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let own = Topic::Worker(shared.settings.name.clone());
     let announced = async {
         loop {
-            match shared.queue.listen(own.clone()).await {
+            match shared.bus.subscribe(own.clone()).await {
                 Ok(subscription) => return subscription,
                 Err(error) => {
                     tracing::warn!(
@@ -104,7 +104,7 @@ impl Suspects {
             .into_iter()
             .chain(silent.iter().map(|worker| Topic::Worker(worker.name.clone())))
             .collect();
-        let listening = shared.queue.have_listeners(&topics).await;
+        let listening = shared.bus.have_subscribers(&topics).await;
         let listening = listening.map_err(|error| QueueError::new(error.dependency(), error))?;
         let Some((true, listening)) = listening.split_first() else {
             // This worker is not found either: the answer says nothing about the others.

@@ -8,9 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use mcp::{
-    BoxError, Question, StoreError,
+    BoxError, Question,
     job::{Attempt, Job, JobId, JobOutcome, NewJob, Progress},
-    store::{Subscription, Topic},
 };
 use serde_json::Value;
 
@@ -22,7 +21,7 @@ pub const RENEWALS_PER_LEASE: u32 = 3;
 /// longer is the first sign that the worker has ended.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The beginning of the name of a worker that subscribes to [`Topic::Worker`] and renews its leases
+/// The beginning of the name of a worker that subscribes to [`Topic::Worker`](mcp::store::Topic::Worker) and renews its leases
 /// every [`RENEWAL_INTERVAL`]. The names that earlier versions use begin with a digit; jobs of such
 /// workers are reclaimed only when their leases expire.
 pub const ANNOUNCED_PREFIX: &str = "w-";
@@ -77,11 +76,6 @@ pub trait WorkQueue: Send + Sync {
     ) -> Result<Vec<Unnotified>, QueueError>;
     /// Records that a client was notified. Changes nothing if the job has moved on since.
     async fn mark_notified(&self, notified: &Unnotified) -> Result<(), QueueError>;
-    /// Subscribes to signals of other processes.
-    async fn listen(&self, topic: Topic) -> Result<Subscription, StoreError>;
-    /// Returns for each topic, in order, whether a process is subscribed to it now; see
-    /// [`mcp::Bus::have_subscribers`].
-    async fn have_listeners(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError>;
 }
 
 /// The error of a queue. Whether the operation took effect is unknown.

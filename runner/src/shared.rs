@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mcp::Bus;
+
 use crate::{
     completions::Completions, engine::Runner, observer::Observer, progress::ProgressBoard,
     queue::WorkQueue, running::Running, settings::Settings,
@@ -10,6 +12,7 @@ use crate::{
 /// The state that the tasks of a runner share.
 pub(crate) struct Shared {
     pub(crate) queue: Arc<dyn WorkQueue>,
+    pub(crate) bus: Arc<dyn Bus>,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) settings: Settings,

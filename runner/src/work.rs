@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mcp::Bus;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,8 @@ use crate::{
 pub struct Parts {
     /// The queue.
     pub queue: Arc<dyn WorkQueue>,
+    /// The signals of other processes: new and cancelled jobs, and which workers exist.
+    pub bus: Arc<dyn Bus>,
     /// Runs the jobs.
     pub runner: Arc<dyn Runner>,
     /// Is notified of what happens.
@@ -41,12 +44,13 @@ pub struct Work {
 impl Work {
     /// A runner that has not started yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { queue, runner, observer, settings } = parts;
+        let Parts { queue, bus, runner, observer, settings } = parts;
         let (completions, receiver) = Completions::new();
         let shared = Arc::new(Shared {
             running: Running::new(&settings),
             progress: ProgressBoard::default(),
             queue,
+            bus,
             runner,
             observer,
             settings,

@@ -12,6 +12,7 @@ use super::{
     link::Link,
     node::{Node, NodeEnvironment, Phase},
     plan::{Fault, FaultKind, Plan, Rates},
+    process::Process,
     queue::Queue,
     queue_link::QueueLink,
     random::Random,
@@ -97,7 +98,7 @@ impl Cluster {
     }
 
     /// Starts a process with an engine.
-    fn new_process(&self, kind: &str) -> (Arc<Node>, Engine, Arc<QueueLink>) {
+    fn new_process(&self, kind: &str) -> Process {
         let number = {
             let mut state = self.state();
             state.started += 1;
@@ -110,18 +111,18 @@ impl Cluster {
         let queue = QueueLink::new(&node, &self.store, &self.queue);
         node.set_queue(Arc::clone(&queue) as _);
         let environment = Environment::simulated(Arc::new(NodeEnvironment(Arc::clone(&node))));
+        let bus = Arc::clone(&stores.bus);
         let engine = published().replica(stores, settings(&node, &queue), environment);
-        (node, engine, queue)
+        Process { node, engine, bus, queue }
     }
 
     fn new_instance(&self) -> Instance {
-        let (node, engine, _) = self.new_process("instance");
+        let Process { node, engine, .. } = self.new_process("instance");
         Instance { node, engine }
     }
 
     fn new_worker(&self) -> Worker {
-        let (node, engine, queue) = self.new_process("worker");
-        Worker::start(&node, engine, &queue)
+        Worker::start(self.new_process("worker"))
     }
 
     /// The workers. Empty: the schedule has no jobs.

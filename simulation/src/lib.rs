@@ -23,6 +23,7 @@ mod modern_checks;
 mod network;
 mod node;
 mod plan;
+mod process;
 mod properties;
 mod queue;
 mod queue_link;

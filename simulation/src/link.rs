@@ -35,7 +35,8 @@ struct Fate {
     before: u64,
     after: u64,
     is_refused: bool,
-    /// The answer is lost: at once, with the connection, or without notice.
+    /// `Some`: the answer is lost. `true`: with the connection, which is noticed at once; `false`: until
+    /// the timeout.
     loses_answer: Option<bool>,
 }
 
@@ -125,29 +126,6 @@ pub(super) async fn operation<T>(
     pass(fate.after).await;
     node.gate().await;
     result
-}
-
-/// Subscribes a process to a topic.
-pub(super) async fn listen(
-    node: &Node,
-    store: &Store,
-    topic: Topic,
-) -> Result<Subscription, StoreError> {
-    let effect = async {
-        // Without a connection for signals, a subscription is not confirmed.
-        if node.hears() { Ok(node.fanout.subscribe(topic)) } else { Err(unavailable()) }
-    };
-    operation(node, store, Target::Store, "listen", effect).await
-}
-
-/// Finds out which topics a process is subscribed to.
-pub(super) async fn have_subscribers(
-    node: &Node,
-    store: &Store,
-    topics: &[Topic],
-) -> Result<Vec<bool>, StoreError> {
-    let effect = async { Ok(topics.iter().map(|topic| store.has_subscriber(topic)).collect()) };
-    operation(node, store, Target::Store, "have subscribers", effect).await
 }
 
 fn unavailable() -> StoreError {
@@ -356,11 +334,18 @@ impl Bus for Link {
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
-        listen(&self.node, &self.store, topic).await
+        let effect = async {
+            // Without a connection for signals, a subscription is not confirmed.
+            let node = &self.node;
+            if node.hears() { Ok(node.fanout.subscribe(topic)) } else { Err(unavailable()) }
+        };
+        self.operation("subscribe to signals", effect).await
     }
 
     async fn have_subscribers(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
-        have_subscribers(&self.node, &self.store, topics).await
+        let effect =
+            async { Ok(topics.iter().map(|topic| self.store.has_subscriber(topic)).collect()) };
+        self.operation("have subscribers", effect).await
     }
 
     async fn replace_catalog(

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use mcp::{
     ClientAnswer, StoreError, UserId,
     job::{Job, JobId, JobPage, Jobs, NewJob, NotEnqueued, Progress},
-    store::{Subscription, Topic},
 };
 use runner::{
     CheckpointError, Claim, Claimed, End, Finished, Lease, QueueError, SilentWorker, Turn,
@@ -192,14 +191,6 @@ impl WorkQueue for QueueLink {
     async fn mark_notified(&self, notified: &Unnotified) -> Result<(), QueueError> {
         let mark = || self.queue.mark_notified(notified);
         self.read("mark notified", mark).await.map_err(queue_error)
-    }
-
-    async fn listen(&self, topic: Topic) -> Result<Subscription, StoreError> {
-        link::listen(&self.node, &self.store, topic).await
-    }
-
-    async fn have_listeners(&self, topics: &[Topic]) -> Result<Vec<bool>, StoreError> {
-        link::have_subscribers(&self.node, &self.store, topics).await
     }
 }
 

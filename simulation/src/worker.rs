@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     node::{Node, Phase},
+    process::Process,
     queue_link::QueueLink,
     world::pass,
 };
@@ -31,11 +32,13 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a worker.
-    pub(super) fn start(node: &Arc<Node>, engine: Engine, queue: &Arc<QueueLink>) -> Self {
+    pub(super) fn start(process: Process) -> Self {
+        let Process { node, engine, bus, queue } = process;
         let shutdown = CancellationToken::new();
-        let simulated = Arc::new(SimulatedRunner { node: Arc::clone(node), engine });
+        let simulated = Arc::new(SimulatedRunner { node: Arc::clone(&node), engine });
         let work = Work::new(Parts {
-            queue: Arc::clone(queue) as _,
+            queue: Arc::clone(&queue) as _,
+            bus,
             runner: Arc::clone(&simulated) as _,
             observer: Arc::new(Unobserved),
             settings: Settings {
@@ -50,8 +53,8 @@ impl Worker {
         });
         let stop = shutdown.clone();
         node.run(async move { work.run(&stop).await });
-        node.run(schedules(Arc::clone(queue), simulated, shutdown.clone()));
-        Self { node: Arc::clone(node), shutdown }
+        node.run(schedules(queue, simulated, shutdown.clone()));
+        Self { node, shutdown }
     }
 
     /// Asks the worker to shut down.

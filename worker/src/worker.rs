@@ -17,6 +17,10 @@ use crate::{
 /// is for releasing them.
 const FINISHING_SHARE: u32 = 2;
 
+/// The part of the time for closing, as a divisor, in which the ends of jobs are written. The rest is
+/// for the totals, which count those ends.
+const ENDS_SHARE: u32 = 2;
+
 /// Interval of the stall check.
 const STALL_CHECK: Duration = Duration::from_secs(1);
 
@@ -82,8 +86,11 @@ impl Worker {
         }
         let ending = ending::work_limit(bound);
         let finish_timeout = ending / FINISHING_SHARE;
+        let closing = bound / ending::CLOSING_SHARE;
+        let close_timeout = closing / ENDS_SHARE;
         let work = Work::new(Parts {
             queue: jobs::work_queue(app.jobs()),
+            bus: Arc::clone(app.bus()),
             runner,
             observer: Arc::new(Measured { app: app.clone(), pulse }),
             settings: runner::Settings {
@@ -93,7 +100,7 @@ impl Worker {
                 poll: settings.poll,
                 finish_timeout,
                 release_timeout: ending.saturating_sub(finish_timeout),
-                close_timeout: bound / ending::CLOSING_SHARE,
+                close_timeout,
             },
         });
         // These continue while jobs end, and stop afterwards.
@@ -109,7 +116,7 @@ impl Worker {
                 }
             }
         };
-        if timeout(bound / ending::CLOSING_SHARE, tasks).await.is_err() {
+        if timeout(closing.saturating_sub(close_timeout), tasks).await.is_err() {
             tracing::warn!("Could not write the last totals before the shutdown timeout");
         }
     }

@@ -62,11 +62,15 @@ impl<T> Cached<T> {
 
     /// Returns the document, fetched within [`MAX_AGE`], or within [`MAX_STALE_AGE`] if it cannot be
     /// fetched now.
-    pub(crate) async fn get<E: From<TimedOut> + Display>(
+    pub(crate) async fn get<E, F>(
         &self,
         deadline: Deadline,
-        fetch: impl AsyncFnOnce(Deadline) -> Result<T, E>,
-    ) -> Result<Arc<T>, E> {
+        fetch: impl FnOnce(Deadline) -> F,
+    ) -> Result<Arc<T>, E>
+    where
+        E: From<TimedOut> + Display,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut state = self.lock(deadline).await?;
         let Some(document) = &mut state.document else {
             return Ok(state.store(fetch(deadline).await?));
@@ -95,12 +99,16 @@ impl<T> Cached<T> {
     /// Fetches the document again because `outdated` lacks something. Returns the newer document, also
     /// if another caller has fetched it meanwhile. `Ok(None)`: it was fetched within [`RETRY_AFTER`]
     /// for the same reason, so that tokens with invented key ids cannot cause many requests.
-    pub(crate) async fn replace<E: From<TimedOut>>(
+    pub(crate) async fn replace<E, F>(
         &self,
         outdated: &Arc<T>,
         deadline: Deadline,
-        fetch: impl AsyncFnOnce(Deadline) -> Result<T, E>,
-    ) -> Result<Option<Arc<T>>, E> {
+        fetch: impl FnOnce(Deadline) -> F,
+    ) -> Result<Option<Arc<T>>, E>
+    where
+        E: From<TimedOut>,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut state = self.lock(deadline).await?;
         if let Some(document) = &state.document
             && !Arc::ptr_eq(&document.value, outdated)

@@ -40,6 +40,7 @@ pub mod grant;
 pub mod id_jag;
 mod ids;
 mod jwt;
+mod key_cache;
 mod lifetimes;
 pub mod limits;
 pub mod listing;

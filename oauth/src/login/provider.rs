@@ -198,6 +198,33 @@ pub enum CallbackResult {
     Error(ProviderError),
 }
 
+impl CallbackResult {
+    /// Reads an authorization response (RFC 6749, sections 4.1.2 and 4.1.2.1): exactly one `code` or
+    /// `error`, once. Codes are at most `max_code_bytes` long. `refused` maps an error other than
+    /// `access_denied`.
+    pub(super) fn read(
+        parameters: &[(String, String)],
+        max_code_bytes: usize,
+        refused: impl FnOnce(&str) -> ProviderError,
+    ) -> Result<Self, InvalidCallback> {
+        let mut results = parameters.iter().filter_map(|(name, value)| match name.as_str() {
+            "code" => Some(Ok(value.as_str())),
+            "error" => Some(Err(value.as_str())),
+            _ => None,
+        });
+        let is_plausible = |code: &str| {
+            (1..=max_code_bytes).contains(&code.len())
+                && code.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        match (results.next(), results.next()) {
+            (Some(Ok(code)), None) if is_plausible(code) => Ok(Self::Code(code.to_owned())),
+            (Some(Err("access_denied")), None) => Ok(Self::Canceled),
+            (Some(Err(error)), None) if !error.is_empty() => Ok(Self::Error(refused(error))),
+            _ => Err(InvalidCallback::Malformed),
+        }
+    }
+}
+
 /// Why the parameters of a callback cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidCallback {

@@ -13,9 +13,10 @@ use moka::sync::Cache;
 use platform::fetch::{Address, Bounds, Fetcher};
 
 use crate::{
-    cached::{Cached, TimedOut},
+    cached::TimedOut,
     client::PublicKeys,
     jwt::{KeySet, Unverified},
+    key_cache::KeyCache,
     limits::{Limiter, METADATA_KNOWN_ALL, METADATA_KNOWN_HOST, Verdict},
     login::provider::Deadline,
 };
@@ -34,7 +35,7 @@ pub(crate) struct ClientKeys {
     fetcher: Arc<Fetcher>,
     limiter: Arc<dyn Limiter>,
     own_host: String,
-    cached: Cache<String, Arc<Cached<KeySet>>>,
+    cached: Cache<String, Arc<KeyCache>>,
 }
 
 /// Why an assertion could not be verified.
@@ -69,25 +70,25 @@ impl ClientKeys {
         keys: &PublicKeys,
         token: &Unverified<'_>,
     ) -> Result<(), KeyError> {
-        let find = |keys: &KeySet| {
-            keys.find(token.kid.as_deref(), token.algorithm).map(|key| verify(token, key))
-        };
-        let uri = match keys {
+        let verify = |key: &DecodingKey| token.has_valid_signature(key);
+        let is_valid = match keys {
             PublicKeys::Registered(document) => {
                 let keys = document.as_object().and_then(KeySet::read);
-                return keys.as_ref().and_then(find).unwrap_or(Err(KeyError::Unknown));
+                let find =
+                    |keys: &KeySet| keys.find(token.kid.as_deref(), token.algorithm).map(verify);
+                keys.as_ref().and_then(find)
             }
-            PublicKeys::At(uri) => uri,
+            PublicKeys::At(uri) => {
+                let cached = self.cached.get_with_by_ref(uri, || Arc::new(KeyCache::new(uri)));
+                let fetch = |deadline| self.fetch(uri, deadline);
+                cached.with_key(token, Deadline::start(), fetch, verify).await?
+            }
         };
-        let deadline = Deadline::start();
-        let cached = self.cached.get_with_by_ref(uri, || Arc::new(Cached::new(uri, "keys")));
-        let fetch = async |deadline| self.fetch(uri, deadline).await;
-        let keys = cached.get(deadline, fetch).await?;
-        if let Some(verified) = find(&keys) {
-            return verified;
+        match is_valid {
+            Some(true) => Ok(()),
+            Some(false) => Err(KeyError::Signature),
+            None => Err(KeyError::Unknown),
         }
-        let newer = cached.replace(&keys, deadline, fetch).await?;
-        newer.as_deref().and_then(find).unwrap_or(Err(KeyError::Unknown))
     }
 
     async fn fetch(&self, uri: &str, deadline: Deadline) -> Result<KeySet, KeyError> {
@@ -113,8 +114,4 @@ impl fmt::Debug for ClientKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientKeys")
     }
-}
-
-fn verify(token: &Unverified<'_>, key: &DecodingKey) -> Result<(), KeyError> {
-    if token.has_valid_signature(key) { Ok(()) } else { Err(KeyError::Signature) }
 }

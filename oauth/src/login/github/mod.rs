@@ -127,19 +127,8 @@ impl IdentityProvider for GitHub {
         &self,
         parameters: &[(String, String)],
     ) -> Result<CallbackResult, InvalidCallback> {
-        let mut results = parameters.iter().filter_map(|(name, value)| match name.as_str() {
-            "code" => Some(Ok(value)),
-            "error" => Some(Err(value)),
-            _ => None,
-        });
-        match (results.next(), results.next()) {
-            (Some(Ok(code)), None) if is_plausible(code) => Ok(CallbackResult::Code(code.clone())),
-            (Some(Err(error)), None) if error == "access_denied" => Ok(CallbackResult::Canceled),
-            (Some(Err(error)), None) if !error.is_empty() => {
-                Ok(CallbackResult::Error(GitHubError::refused(error).into()))
-            }
-            _ => Err(InvalidCallback::Malformed),
-        }
+        let refused = |error: &str| GitHubError::refused(error).into();
+        CallbackResult::read(parameters, MAX_CODE_BYTES, refused)
     }
 
     async fn finish(&self, exchange: CodeExchange<'_>) -> Result<Identity, ProviderError> {
@@ -186,11 +175,6 @@ impl IdentityProvider for GitHub {
             Ok(_token) => anyhow::bail!("GitHub issued a token for an invalid code"),
         }
     }
-}
-
-/// Returns whether a text can be a code of GitHub, so that a request is worthwhile.
-fn is_plausible(code: &str) -> bool {
-    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|it| it.is_ascii_graphic())
 }
 
 #[cfg(test)]

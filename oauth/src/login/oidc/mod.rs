@@ -52,6 +52,7 @@ use super::{
 use crate::{
     cached::Cached,
     jwt::{self, KeySet, Unverified},
+    key_cache::KeyCache,
     pkce::{Challenge, METHOD, Verifier},
 };
 
@@ -72,7 +73,7 @@ struct Oidc {
     record_kind: String,
     http: Http,
     metadata: Cached<Metadata>,
-    keys: Cached<KeySet>,
+    keys: KeyCache,
 }
 
 /// The tokens that a provider issues.
@@ -106,13 +107,13 @@ impl Oidc {
             record_kind: format!("oidc-{}", oidc.name),
             http: Http::new(oidc.name.as_str(), settings.proxies.clone(), settings.program),
             metadata: Cached::new(oidc.name.as_str(), "endpoints"),
-            keys: Cached::new(oidc.name.as_str(), "keys"),
+            keys: KeyCache::new(oidc.name.as_str()),
             settings: oidc,
         }
     }
 
     async fn metadata(&self, deadline: Deadline) -> Result<Arc<Metadata>, OidcError> {
-        self.metadata.get(deadline, async |deadline| self.fetch_metadata(deadline).await).await
+        self.metadata.get(deadline, |deadline| self.fetch_metadata(deadline)).await
     }
 
     async fn fetch_metadata(&self, deadline: Deadline) -> Result<Metadata, OidcError> {
@@ -194,8 +195,7 @@ impl Oidc {
         self.with_key(metadata, &token, deadline, |key| expected.verify(&token, key)).await
     }
 
-    /// Verifies a token with the key that it names. Fetches the keys again if none fits: the provider
-    /// may have changed them.
+    /// Verifies a token with the key of the provider that it names.
     async fn with_key<T>(
         &self,
         metadata: &Metadata,
@@ -203,15 +203,9 @@ impl Oidc {
         deadline: Deadline,
         verify: impl Fn(&DecodingKey) -> Result<T, OidcError>,
     ) -> Result<T, OidcError> {
-        let find =
-            |keys: &Arc<KeySet>| keys.find(token.kid.as_deref(), token.algorithm).map(&verify);
-        let fetch = async |deadline| self.fetch_keys(metadata, deadline).await;
-        let keys = self.keys.get(deadline, fetch).await?;
-        if let Some(verified) = find(&keys) {
-            return verified;
-        }
-        let newer = self.keys.replace(&keys, deadline, fetch).await?;
-        newer.as_ref().and_then(find).unwrap_or(Err(OidcError::IdToken("its key is unknown")))
+        let fetch = |deadline| self.fetch_keys(metadata, deadline);
+        let verified = self.keys.with_key(token, deadline, fetch, verify).await?;
+        verified.unwrap_or(Err(OidcError::IdToken("its key is unknown")))
     }
 
     /// Asks the userinfo endpoint about the user of an ID token, if that `lacks` claims.
@@ -407,28 +401,16 @@ impl IdentityProvider for Oidc {
         &self,
         parameters: &[(String, String)],
     ) -> Result<CallbackResult, InvalidCallback> {
-        let all = |wanted| {
-            parameters.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| &**value)
-        };
         // RFC 9207, section 2.4: if it is there, it has to be this issuer, whatever the provider says
         // about itself.
-        let mut issuers = all(ISSUER_PARAMETER);
+        let mut issuers = parameters.iter().filter(|(name, _)| name == ISSUER_PARAMETER);
         match (issuers.next(), issuers.next()) {
             (None, _) => {}
-            (Some(issuer), None) if issuer == self.settings.issuer => {}
+            (Some((_, issuer)), None) if *issuer == self.settings.issuer => {}
             _ => return Err(InvalidCallback::Malformed),
         }
-        let mut results = all("code").map(Ok).chain(all("error").map(Err));
-        match (results.next(), results.next()) {
-            (Some(Ok(code)), None) if is_plausible(code) => {
-                Ok(CallbackResult::Code(code.to_owned()))
-            }
-            (Some(Err("access_denied")), None) => Ok(CallbackResult::Canceled),
-            (Some(Err(error)), None) if !error.is_empty() => {
-                Ok(CallbackResult::Error(OidcError::refused(error).at(&self.label)))
-            }
-            _ => Err(InvalidCallback::Malformed),
-        }
+        let refused = |error: &str| OidcError::refused(error).at(&self.label);
+        CallbackResult::read(parameters, MAX_CODE_BYTES, refused)
     }
 
     async fn requires_issuer(&self, deadline: Deadline) -> Result<bool, ProviderError> {
@@ -484,11 +466,6 @@ impl IdentityProvider for Oidc {
 /// verifier.
 fn nonce(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Secret::new(verifier).derive::<32>("oidc-nonce/v1"))
-}
-
-/// Returns whether a text can be a code, so that a request is worthwhile.
-fn is_plausible(code: &str) -> bool {
-    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|it| it.is_ascii_graphic())
 }
 
 #[cfg(test)]

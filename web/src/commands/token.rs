@@ -83,9 +83,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
             user: user.clone(),
             client: CLIENT.into(),
             scopes: scope.known.clone(),
-            // Not a grant: only the revocation of all access of the user, or of the signing key,
-            // invalidates the token.
-            session_id: uuid::Uuid::new_v4().to_string(),
+            session_id: session_id(),
             signed_in_at: None,
             ttl: Some(ttl),
             dpop_key: None,
@@ -178,9 +176,22 @@ fn describe_duration(duration: Duration) -> String {
     }
 }
 
+/// Returns the `sid` of a new token. It is not the id of a grant: only the revocation of all access of
+/// the user, or of the signing key, invalidates the token, and its calls are not counted for an app.
+fn session_id() -> String {
+    format!("{CLIENT}-{}", uuid::Uuid::new_v4())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_session_of_a_token_is_not_a_grant() {
+        let id = session_id();
+        assert!(uuid::Uuid::try_parse(&id).is_err(), "{id} could be the id of a grant");
+        assert_ne!(id, session_id());
+    }
 
     const EXAMPLE: ScopeList = ScopeList(&[
         Scope::reads("notes:read", "Read your notes"),

@@ -57,7 +57,14 @@ fn every_dashboard_can_be_provisioned() {
             assert!(place["x"].as_u64().unwrap() + place["w"].as_u64().unwrap() <= 24, "{title}");
             if panel["type"] != "row" {
                 assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}: {title}");
-                assert!(!panel["targets"].as_array().unwrap().is_empty(), "{name}: {title}");
+                let targets = panel["targets"].as_array().unwrap();
+                assert!(!targets.is_empty(), "{name}: {title}");
+                for target in targets {
+                    // A line for 0 would have none of the labels of its legend.
+                    let is_labeled = target["legendFormat"].as_str().unwrap().contains("{{");
+                    let has_default = target["expr"].as_str().unwrap().contains("vector(0)");
+                    assert!(!is_labeled || !has_default, "{name}: {title} draws a nameless line");
+                }
                 assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{name}: {title}");
             }
         }

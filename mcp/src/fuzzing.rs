@@ -1,4 +1,4 @@
-//! Properties that hold for any bytes that a stranger sends: the fuzz targets of the protocol. `fuzz`
+//! Properties that hold for any input: the fuzz targets of the protocol. `fuzz`
 //! searches for an input that violates one, and `tests/it/corpus.rs` runs the inputs that are kept in
 //! `fuzz/corpus`.
 

@@ -1,4 +1,4 @@
-//! Properties that hold for any bytes that a stranger sends: the fuzz targets of notes. `fuzz`
+//! Properties that hold for any input: the fuzz targets of notes. `fuzz`
 //! searches for an input that violates one, and `tests/it/notes/corpus.rs` runs the inputs that are kept
 //! in `fuzz/corpus`.
 

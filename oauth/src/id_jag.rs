@@ -244,7 +244,7 @@ fn check_confirmation(claims: &Claims, proven: Option<&Thumbprint>) -> Result<()
         _ => None,
     };
     let jkt = jkt.ok_or(IdJagError::InvalidGrant(
-        "it is bound to something else than the thumbprint of a key (cnf with only jkt)",
+        "its confirmation (cnf) is not exactly the thumbprint of a key (jkt)",
     ))?;
     if proven.is_some_and(|key| key.as_str() == jkt) {
         Ok(())

@@ -46,8 +46,8 @@ pub const AUTHORIZE: Bucket = per_minute("authorize", 30);
 /// views of such pages per network without either.
 pub const CONSENT: Bucket = per_minute("consent", 30);
 
-/// Views of and actions on the other pages of a signed-in user: several a minute are loaded without a
-/// click, to show progress.
+/// Requests of a signed-in user to the other pages. A page that shows progress reloads itself several
+/// times per minute.
 pub const USER_PAGES: Bucket = per_minute("user_pages", 120);
 
 /// Callbacks from identity providers per pending login, and per network for those that belong to no

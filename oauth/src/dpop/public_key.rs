@@ -26,8 +26,8 @@ impl PublicKey {
         let members = jwk.as_object().ok_or_else(malformed)?;
         if is_private(jwk) {
             return Err(ProofError::Invalid(
-                "The jwk of the DPoP proof contains a private key, which is public now. Create a new \
-                 key, and send only its public half.",
+                "The jwk of the DPoP proof contains a private key, which is now compromised. Create \
+                 a new key, and send only its public half.",
             ));
         }
         if members.get("alg").is_some_and(|only| only != name) {

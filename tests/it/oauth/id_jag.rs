@@ -206,8 +206,8 @@ async fn a_wrong_assertion_is_refused() {
         ("long id", "jti", json!("x".repeat(256)), "no id (jti)"),
         ("a list of scopes", "scope", json!([READ]), "its scope is not a text"),
         ("bound to a key", "cnf", json!({ "jkt": "A".repeat(43) }), "bound to a key (cnf)"),
-        ("bound to a certificate", "cnf", json!({ "x5t#S256": "x" }), "bound to something else"),
-        ("bound twice", "cnf", json!({ "jkt": "x", "kid": "y" }), "bound to something else"),
+        ("bound to a certificate", "cnf", json!({ "x5t#S256": "x" }), "not exactly the thumbprint"),
+        ("bound twice", "cnf", json!({ "jkt": "x", "kid": "y" }), "not exactly the thumbprint"),
     ] {
         let page = scene.exchange(scene.stage.one(), &with(scene.claims(), member, value)).await;
         Scene::refused(case, &page, "invalid_grant", description);

@@ -6,14 +6,14 @@
 //! is only a hint, and its receivers read the current state.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use redis::{Client, aio::PubSubSink};
+use futures_util::{StreamExt as _, future::join_all};
+use redis::{Client, Pipeline, aio::PubSubSink};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::sleep,
@@ -83,19 +83,25 @@ impl RedisBus {
         let late = Arc::new(Semaphore::new(LATE_SIGNALS));
         Ok(Self { connection, content, fanout, requests, late })
     }
-}
 
-#[async_trait]
-impl Bus for RedisBus {
-    async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
-        let mut pipeline = redis::pipe();
-        let channel = self.connection.channel(&signal.topic());
+    /// Adds the publication of a signal to a pipeline.
+    fn add(
+        &self,
+        pipeline: &mut Pipeline,
+        channel: &str,
+        signal: &Signal,
+    ) -> Result<(), StoreError> {
         let message = if signal.has_content() {
-            self.content.write(&Content::of_signal(&channel), &signal)?
+            self.content.write(&Content::of_signal(channel), signal)?
         } else {
-            write(&signal)?.into_bytes()
+            write(signal)?.into_bytes()
         };
         pipeline.publish(channel, message).ignore();
+        Ok(())
+    }
+
+    /// Sends publications, and retries them in the background if that fails.
+    async fn send(&self, pipeline: Pipeline) -> Result<(), StoreError> {
         let Err(error) = self.connection.pipeline::<()>("publish", &pipeline).await else {
             return Ok(());
         };
@@ -115,6 +121,28 @@ impl Bus for RedisBus {
             drop(permit);
         });
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Bus for RedisBus {
+    async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
+        let channel = self.connection.channel(&signal.topic());
+        let mut pipeline = redis::pipe();
+        self.add(&mut pipeline, &channel, &signal)?;
+        self.send(pipeline).await
+    }
+
+    async fn publish_all(&self, signals: Vec<Signal>) -> Result<(), StoreError> {
+        // In a cluster, a pipeline is sent to the node of its channel.
+        let mut pipelines: BTreeMap<String, Pipeline> = BTreeMap::new();
+        for signal in signals {
+            let channel = self.connection.channel(&signal.topic());
+            let pipeline = pipelines.entry(channel.clone()).or_insert_with(redis::pipe);
+            self.add(pipeline, &channel, &signal)?;
+        }
+        let sending = pipelines.into_values().map(|pipeline| self.send(pipeline));
+        join_all(sending).await.into_iter().collect()
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {

@@ -6,11 +6,13 @@ use anyhow::bail;
 use tokio::{runtime::Builder, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::memory;
+
 /// The part of `SHUTDOWN_TIMEOUT`, as a divisor, that is reserved for closing connections and
 /// sending the last spans after all work has ended.
 pub const CLOSING_SHARE: u32 = 10;
 
-/// Runs a program's main function in a multi-threaded runtime. When it returns, the runtime is shut
+/// Runs a program's main function in a multi-threaded runtime, which returns freed memory. When it returns, the runtime is shut
 /// down without waiting for tasks or for blocked threads, such as those that resolve names.
 pub fn main(program: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Builder::new_multi_thread().enable_all().build() {
@@ -21,6 +23,7 @@ pub fn main(program: impl Future<Output = ExitCode>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    runtime.spawn(memory::collect_regularly());
     let code = runtime.block_on(program);
     runtime.shutdown_background();
     code

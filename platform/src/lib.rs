@@ -11,10 +11,9 @@
 //! | signal to other processes what a commit changed | [`signals`] |
 //! | stop the process in time | [`ending`] |
 //!
-//! The time comes from a [`clock::Clock`]. No module has global state except the allocator, the
+//! The time comes from a [`clock::Clock`]. No module has global state except the
 //! subscriber of `tracing` and the recorder of metrics, of which a process has one.
 
-mod allocator;
 pub mod causes;
 mod client_network;
 pub mod clock;
@@ -24,6 +23,7 @@ pub mod descriptors;
 pub mod ending;
 pub mod fetch;
 pub mod http_listener;
+mod memory;
 pub mod metrics;
 pub mod non_public_ip;
 pub mod outgoing;

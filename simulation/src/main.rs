@@ -7,13 +7,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use allocator as _;
 use clap::Parser;
-use mimalloc::MiMalloc;
 use simulation::Property;
-
-/// A schedule allocates much, and lives for less than a millisecond.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The number of schedules if none is given.
 const SCHEDULES: u64 = 100_000;

@@ -16,6 +16,7 @@ use syn::{
 
 /// How many files of each crate are part of a circle. A change may lower a number, never raise it.
 const IN_CIRCLES: &[(&str, usize)] = &[
+    ("allocator", 0),
     ("entity", 0),
     ("jobs", 0),
     ("mcp", 0),

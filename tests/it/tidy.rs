@@ -11,10 +11,11 @@ use serde_json::Value;
 
 /// Who may import whom. Nothing else may; `tests` sees everything.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("allocator", &[]),
     ("entity", &[]),
     ("mcp", &[]),
     ("migration", &[]),
-    ("platform", &["mcp"]),
+    ("platform", &["allocator", "mcp"]),
     ("runner", &["mcp"]),
     ("jobs", &["entity", "mcp", "platform", "runner"]),
     ("oauth", &["entity", "mcp", "platform"]),
@@ -26,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("web", &["app", "mcp", "notes", "oauth", "platform", "worker"]),
     ("worker", &["app", "jobs", "mcp", "notes", "oauth", "platform", "runner"]),
     // A test: no program that ships contains it.
-    ("simulation", &["mcp", "runner"]),
+    ("simulation", &["allocator", "mcp", "runner"]),
 ];
 
 fn root() -> PathBuf {

@@ -4,7 +4,10 @@
 // An optimized build looks deeper into nested futures than the compiler's default limit.
 #![recursion_limit = "256"]
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
@@ -53,9 +56,18 @@ enum Tool {
     WithServers(with_servers::Arguments),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    match Tool::parse() {
+/// Starts the runtime as the programs of a product do.
+fn main() -> ExitCode {
+    platform::ending::main(async {
+        run(Tool::parse()).await.unwrap_or_else(|error| {
+            drop(writeln!(io::stderr(), "Error: {error:?}"));
+            ExitCode::FAILURE
+        })
+    })
+}
+
+async fn run(tool: Tool) -> anyhow::Result<ExitCode> {
+    match tool {
         Tool::BenchBare { users } => bench_bare::main(users).await?,
         Tool::BenchDatabase => bench_database::main().await?,
         Tool::BenchEngine(arguments) => bench_engine::main(arguments).await?,

@@ -8,7 +8,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Returns to the operating system what the calling thread has allocated and any thread has freed. The
-/// allocator does this by itself only while the thread allocates. Takes less than a millisecond.
+/// allocator does this by itself only while the thread allocates. The time grows with the memory of the thread.
 pub fn collect() {
     // SAFETY: the function may be called at any time, by any thread.
     #[expect(unsafe_code, reason = "a C function without arguments that point to memory")]

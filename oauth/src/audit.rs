@@ -68,6 +68,8 @@ pub enum Kind {
     AssertionReplayed,
     /// A refresh token whose successor was lost got a new successor.
     RefreshRecovered,
+    /// A refresh bound a grant to a key, or to another key.
+    GrantBound,
     /// A code was presented again, and its grant revoked.
     CodeReplayed,
     /// A refresh token was presented again, and its grant revoked.
@@ -96,7 +98,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ClientRegistered,
         Self::ClientCreated,
         Self::ClientRevoked,
@@ -113,6 +115,7 @@ impl Kind {
         Self::TokenRefreshed,
         Self::AssertionReplayed,
         Self::RefreshRecovered,
+        Self::GrantBound,
         Self::CodeReplayed,
         Self::RefreshReplayed,
         Self::GrantRevoked,
@@ -146,6 +149,7 @@ impl Kind {
             Self::TokenRefreshed => "token_refreshed",
             Self::AssertionReplayed => "assertion_replayed",
             Self::RefreshRecovered => "refresh_recovered",
+            Self::GrantBound => "grant_bound",
             Self::CodeReplayed => "code_replayed",
             Self::RefreshReplayed => "refresh_replayed",
             Self::GrantRevoked => "grant_revoked",

@@ -68,6 +68,8 @@ pub enum What {
     AssertionReplayed,
     /// The app was connected, and its tokens are bound to a key of the app (DPoP).
     ConnectedWithKey,
+    /// The app bound its access to a key, or to another key, when it renewed its tokens (DPoP).
+    BoundToKey,
     /// The access of this number of apps ended.
     Disconnected(DisconnectedBy, u64),
     /// An authorization code of the app was presented with wrong verifiers, and deleted.
@@ -109,13 +111,14 @@ pub struct Events {
 }
 
 /// The kinds of events that are listed.
-const LISTED: [Kind; 14] = [
+const LISTED: [Kind; 15] = [
     Kind::SignedIn,
     Kind::SignInRefused,
     Kind::LoginRecycled,
     Kind::TokenIssued,
     Kind::AssertionAccepted,
     Kind::AssertionReplayed,
+    Kind::GrantBound,
     Kind::GrantRevoked,
     Kind::CodeGuessed,
     Kind::CodeReplayed,
@@ -197,6 +200,7 @@ fn what(row: &oauth_audit::Model) -> Option<What> {
         Kind::TokenIssued => What::Connected,
         Kind::AssertionAccepted => What::ConnectedByProvider,
         Kind::AssertionReplayed => What::AssertionReplayed,
+        Kind::GrantBound => What::BoundToKey,
         Kind::GrantRevoked => {
             let (by, apps) = revocation(row.detail.as_deref().unwrap_or_default());
             What::Disconnected(by, apps)

@@ -18,9 +18,8 @@ pub enum BindError {
 /// `bound_to`: the key that they are bound to now; `proven`: that of the request.
 ///
 /// A grant that is bound to a key stays bound; see [`crate::refresh`] for tokens that were issued before
-/// that. The key of a public client never changes, because
-/// nothing else proves that the refresh token was not copied (RFC 9449, section 5). A client with a
-/// secret may use another key.
+/// that. The key of a public client never changes, because nothing else proves that the refresh token was
+/// not copied (RFC 9449, section 5). A client with a secret may use another key.
 pub fn bind(
     client: &Client,
     bound_to: Option<Thumbprint>,

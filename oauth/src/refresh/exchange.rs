@@ -198,13 +198,16 @@ impl Exchange<'_> {
         };
         let scope =
             if self.requested.is_empty() { self.granted(&grant) } else { self.requested.clone() };
-        self.store_key(&transaction, &grant, dpop_key.as_ref()).await?;
+        let bound = self.store_key(&transaction, &grant, dpop_key.as_ref()).await?;
         let access_token = grant::mint(minter, &grant, &scope, dpop_key.as_ref())?;
         let detail = audit::issued(&scope, dpop_key.as_ref());
         let event = self.event(kind, &grant).detail(detail);
-        audit::write(&transaction, now, &event).await?;
+        let events: Vec<Event> = bound.into_iter().chain([event]).collect();
+        for event in &events {
+            audit::write(&transaction, now, event).await?;
+        }
         transaction.commit().await.map_err(Failure::from)?;
-        event.log();
+        events.iter().for_each(Event::log);
         Ok(TokenSet {
             access_token,
             expires_in: self.server.tokens().ttl(),
@@ -214,16 +217,16 @@ impl Exchange<'_> {
         })
     }
 
-    /// Stores the key that the tokens of the grant are bound to, if it has changed.
+    /// Stores the key that the tokens of the grant are bound to. Returns the event if it has changed.
     async fn store_key(
         &self,
         transaction: &Transaction,
         grant: &oauth_grants::Model,
         key: Option<&Thumbprint>,
-    ) -> Result<(), Failure> {
-        let key = key.map(Thumbprint::as_str);
-        if grant.dpop_jkt.as_deref() == key {
-            return Ok(());
+    ) -> Result<Option<Event>, Failure> {
+        let Some(key) = key.map(Thumbprint::as_str) else { return Ok(None) };
+        if grant.dpop_jkt.as_deref() == Some(key) {
+            return Ok(None);
         }
         let since = grant.dpop_since.unwrap_or(grant.generation + 1);
         oauth_grants::Entity::update_many()
@@ -232,7 +235,7 @@ impl Exchange<'_> {
             .filter(oauth_grants::COLUMN.id.eq(grant.id))
             .exec(transaction)
             .await?;
-        Ok(())
+        Ok(Some(self.event(audit::Kind::GrantBound, grant).detail(key.to_owned())))
     }
 
     /// Creates the successor of the token, which becomes the newest token of its grant.

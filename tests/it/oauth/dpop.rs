@@ -231,7 +231,7 @@ async fn users_and_operators_see_which_access_is_bound_to_a_key() {
     let key = DpopKey::generate();
     let browser = stage.browser();
     let client_app = stage.client_app().await;
-    client_app.connect(&browser).await;
+    let tokens = client_app.connect(&browser).await;
     assert!(!browser.account().await.text().contains("bound to a key"));
     stage.pass(1);
     let code = client_app.code(&browser).await;
@@ -247,6 +247,12 @@ async fn users_and_operators_see_which_access_is_bound_to_a_key() {
     let details: Vec<_> = entries.into_iter().map(|entry| entry.detail.unwrap()).collect();
     assert_eq!(details[0], format!("items:read items:write, bound to key {}", key.thumbprint()));
     assert_eq!(details[1], "items:read items:write");
+
+    // The app that was connected without a key gets one.
+    stage.refresh(&client_app, &text(&tokens, "refresh_token"), &key).await;
+    assert_eq!(browser.get("/account").await.text().matches("bound to a key").count(), 2);
+    let security = browser.get("/account/security").await.text();
+    assert_eq!(security.matches("was bound to a key").count(), 1, "{security}");
 }
 
 #[tokio::test]

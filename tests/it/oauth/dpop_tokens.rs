@@ -67,6 +67,7 @@ async fn n189_a_refresh_with_a_proof_binds_what_was_unbound() {
     let first = text(&tokens, "refresh_token");
     let page = stage.refresh(&client_app, &first, &key).await;
     assert_eq!(page.json()["token_type"], "DPoP", "N189 {}", page.text());
+    assert_eq!(stage.audited("grant_bound").await, 1, "N189");
     let second = text(&page.json(), "refresh_token");
     told("N189", &client_app.refresh(stage.one(), &second).await, 400, "invalid_dpop_proof");
     // The answer was lost, and the client has the key.
@@ -81,6 +82,7 @@ async fn n189_a_refresh_with_a_proof_binds_what_was_unbound() {
     let proof = key.sign(&stage.mcp_proof(&key, &access));
     assert_eq!(present(stage.one(), &access, &proof).await.status, 401, "N189");
     assert_eq!(stage.audited("refresh_replayed").await, 1, "N189");
+    assert_eq!(stage.audited("grant_bound").await, 1, "N189: it was bound once");
 
     // A copy of a token that is presented with the key of the thief does not lock its owner out unnoticed.
     let tokens = client_app.connect(&stage.browser()).await;

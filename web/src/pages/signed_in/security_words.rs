@@ -69,6 +69,11 @@ fn text(event: &SecurityEvent) -> (String, &'static str) {
         What::ConnectedWithKey => ordinary(format!(
             "You connected {app}, whose access is bound to a key that only the app has"
         )),
+        What::BoundToKey => (
+            format!("The access of {app} was bound to a key that only the app has"),
+            "Apps do this to protect their access. If the app stopped working at that time, someone \
+             may have copied its access: disconnect it, and connect it again.",
+        ),
         What::Disconnected(by, count) => ordinary(match by {
             DisconnectedBy::User => format!("You disconnected {}", apps(count)),
             DisconnectedBy::App => disconnected_itself(&apps(count), count),
@@ -151,6 +156,11 @@ mod tests {
                 What::ConnectedWithKey,
                 Some(Some("Editor")),
                 "You connected “Editor”, whose access is bound to a key that only the app has",
+            ),
+            (
+                What::BoundToKey,
+                Some(Some("Editor")),
+                "The access of “Editor” was bound to a key that only the app has",
             ),
             (disconnected(DisconnectedBy::User, 1), Some(Some("A")), "You disconnected “A”"),
             (disconnected(DisconnectedBy::User, 3), None, "You disconnected 3 apps"),

@@ -1,6 +1,5 @@
-//! Properties that hold for any input: the fuzz targets of the protocol. `fuzz`
-//! searches for an input that violates one, and `tests/it/corpus.rs` runs the inputs that are kept in
-//! `fuzz/corpus`.
+//! Properties that hold for any input: the fuzz targets of the protocol. `fuzz` searches for an input
+//! that violates one, and `tests/it/corpus.rs` runs the inputs that are kept in `fuzz/corpus`.
 
 use serde_json::Value;
 

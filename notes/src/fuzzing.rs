@@ -1,6 +1,5 @@
-//! Properties that hold for any input: the fuzz targets of notes. `fuzz`
-//! searches for an input that violates one, and `tests/it/notes/corpus.rs` runs the inputs that are kept
-//! in `fuzz/corpus`.
+//! Properties that hold for any input: the fuzz targets of notes. `fuzz` searches for an input that
+//! violates one, and `tests/it/notes/corpus.rs` runs the inputs that are kept in `fuzz/corpus`.
 
 use mcp::fuzzing::Target;
 

@@ -1,6 +1,6 @@
-//! Properties that hold for any input: the fuzz targets of the rules that need no
-//! server. `fuzz` searches for an input that violates one, and `tests/it/corpus.rs` runs the inputs
-//! that are kept in `fuzz/corpus`.
+//! Properties that hold for any input: the fuzz targets of the rules that need no server. `fuzz`
+//! searches for an input that violates one, and `tests/it/corpus.rs` runs the inputs that are kept in
+//! `fuzz/corpus`.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mcp::fuzzing::Target;

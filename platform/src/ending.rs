@@ -12,8 +12,9 @@ use crate::memory;
 /// sending the last spans after all work has ended.
 pub const CLOSING_SHARE: u32 = 10;
 
-/// Runs a program's main function in a multi-threaded runtime, which returns freed memory. When it returns, the runtime is shut
-/// down without waiting for tasks or for blocked threads, such as those that resolve names.
+/// Runs a program's main function in a multi-threaded runtime, which returns freed memory. When it
+/// returns, the runtime is shut down without waiting for tasks or for blocked threads, such as those
+/// that resolve names.
 pub fn main(program: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

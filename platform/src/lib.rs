@@ -11,8 +11,8 @@
 //! | signal to other processes what a commit changed | [`signals`] |
 //! | stop the process in time | [`ending`] |
 //!
-//! The time comes from a [`clock::Clock`]. No module has global state except the
-//! subscriber of `tracing` and the recorder of metrics, of which a process has one.
+//! The time comes from a [`clock::Clock`]. No module has global state except the subscriber of
+//! `tracing` and the recorder of metrics, of which a process has one.
 
 pub mod causes;
 mod client_network;

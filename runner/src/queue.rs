@@ -21,9 +21,10 @@ pub const RENEWALS_PER_LEASE: u32 = 3;
 /// longer is the first sign that the worker has ended.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The beginning of the name of a worker that subscribes to [`Topic::Worker`](mcp::store::Topic::Worker) and renews its leases
-/// every [`RENEWAL_INTERVAL`]. The names that earlier versions use begin with a digit; jobs of such
-/// workers are reclaimed only when their leases expire.
+/// The beginning of the name of a worker that subscribes to
+/// [`Topic::Worker`](mcp::store::Topic::Worker) and renews its leases every [`RENEWAL_INTERVAL`]. The
+/// names that earlier versions use begin with a digit; jobs of such workers are reclaimed only when
+/// their leases expire.
 pub const ANNOUNCED_PREFIX: &str = "w-";
 
 /// The durable queue of jobs.

@@ -50,6 +50,11 @@ impl ProviderHttp {
         Self { names, proxies, program, client: OnceLock::new() }
     }
 
+    /// The name of the provider in log events and metrics.
+    pub(super) fn provider(&self) -> &str {
+        &self.names.dependency
+    }
+
     pub(super) fn client(&self) -> Result<&reqwest::Client, NoResponse> {
         let created = self.client.get_or_init(|| self.create().map_err(|error| error.to_string()));
         created.as_ref().map_err(|error| {
@@ -90,7 +95,7 @@ impl ProviderHttp {
 impl fmt::Debug for ProviderHttp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("ProviderHttp");
-        debug.field("provider", &self.names.dependency).finish_non_exhaustive()
+        debug.field("provider", &self.provider()).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,5 @@
 //! HTTP requests to a provider with OpenID Connect, and how it refuses them.
 
-use std::fmt;
-
 use platform::{metrics, proxies::Proxies, secret::Secret};
 use reqwest::{
     RequestBuilder, StatusCode,
@@ -21,16 +19,13 @@ use crate::login::{
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
 /// The client for requests to one provider.
-pub(super) struct Http {
-    /// The name of the provider, for metrics.
-    provider: String,
-    http: ProviderHttp,
-}
+#[derive(Debug)]
+pub(super) struct Http(ProviderHttp);
 
 impl Http {
     pub(super) fn new(provider: &str, proxies: Proxies, program: &'static str) -> Self {
         let names = Names { dependency: provider.to_owned(), label: provider.to_owned() };
-        Self { provider: provider.to_owned(), http: ProviderHttp::new(names, proxies, program) }
+        Self(ProviderHttp::new(names, proxies, program))
     }
 
     /// Fetches a public document.
@@ -39,7 +34,7 @@ impl Http {
         url: &str,
         deadline: Deadline,
     ) -> Result<Map<String, Value>, OidcError> {
-        let request = self.http.client()?.get(url).timeout(deadline.left());
+        let request = self.0.client()?.get(url).timeout(deadline.left());
         object(&self.send(request).await?, "the provider refuses its public documents")
     }
 
@@ -50,7 +45,7 @@ impl Http {
         token: &Secret,
         deadline: Deadline,
     ) -> Result<Map<String, Value>, OidcError> {
-        let request = self.http.client()?.get(url.clone()).timeout(deadline.left());
+        let request = self.0.client()?.get(url.clone()).timeout(deadline.left());
         let response = self.send(request.bearer_auth(token.expose())).await?;
         object(&response, "the userinfo endpoint refuses the access token")
     }
@@ -64,7 +59,7 @@ impl Http {
         parameters: &[(&str, &str)],
         deadline: Deadline,
     ) -> Result<Map<String, Value>, OidcError> {
-        let request = self.http.client()?.post(url.clone()).timeout(deadline.left());
+        let request = self.0.client()?.post(url.clone()).timeout(deadline.left());
         let id = &*settings.client_id;
         let secret = settings.client_secret.as_ref().map(Secret::expose);
         let mut parameters = parameters.to_vec();
@@ -91,10 +86,10 @@ impl Http {
     async fn send(&self, request: RequestBuilder) -> Result<Response, OidcError> {
         let started = Instant::now();
         let request = request.header(ACCEPT, "application/json");
-        let response = self.http.send(request, MAX_RESPONSE_BYTES).await;
+        let response = self.0.send(request, MAX_RESPONSE_BYTES).await;
         let outcome =
             outcome(&response, |response| response.status == StatusCode::TOO_MANY_REQUESTS);
-        let labels = [&*self.provider, outcome];
+        let labels = [self.0.provider(), outcome];
         metrics::OIDC_REQUEST_DURATION.observe(labels, started.elapsed());
         Ok(response?)
     }
@@ -104,12 +99,6 @@ impl Http {
 /// decodes to the same: it occurs in secrets of Microsoft, and not every server decodes.
 fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace("%7E", "~")
-}
-
-impl fmt::Debug for Http {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("provider", &self.provider).finish_non_exhaustive()
-    }
 }
 
 /// Returns the object of a successful response. `refused` is the error if the provider refuses the

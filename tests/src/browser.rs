@@ -324,9 +324,13 @@ impl ClientApp {
     /// Obtains an authorization code, with all consents given in this browser.
     pub async fn code(&self, browser: &Browser) -> Code {
         let asked = self.asks();
-        let page = browser.sign_in(&asked).await;
-        let code = asked.code(&page);
-        Code { code, verifier: asked.verifier, client_app: self.clone() }
+        self.received(&asked, &browser.sign_in(&asked).await)
+    }
+
+    /// The code in the redirect that answers an authorization request of this client. Panics if the
+    /// redirect is not valid.
+    pub fn received(&self, asked: &Asked, page: &Page) -> Code {
+        Code { code: asked.code(page), verifier: asked.verifier.clone(), client_app: self.clone() }
     }
 
     /// Obtains tokens, with all consents given in this browser.

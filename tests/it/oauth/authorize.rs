@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    browser::{Asked, ClientApp, Code, form, visitor},
+    browser::{Asked, ClientApp, form, visitor},
     client::{Page, Web},
     github::Question,
 };
@@ -195,8 +195,7 @@ async fn granted(stage: &Stage, client_app: &ClientApp, asked: &Asked, check_all
     let form = browser.to_consent(asked).await;
     let form = if check_all { form.check_all() } else { form };
     let callback = browser.at_github(&browser.approve(&form).await).await;
-    let code = asked.code(&browser.get(&callback).await);
-    let code = Code { code, verifier: asked.verifier.clone(), client_app: client_app.clone() };
+    let code = client_app.received(asked, &browser.get(&callback).await);
     let page = code.redeem(stage.other()).await;
     assert_eq!(page.status, 200, "{}", page.text());
     page.json()["scope"].clone()
@@ -260,8 +259,7 @@ async fn n05_the_only_registered_target_may_be_left_out() {
         let asked = client_app.asks().without("redirect_uri");
         let answer = stage.browser().sign_in(&asked).await;
         assert!(answer.header("location").starts_with(tests::browser::REDIRECT_URI), "N05");
-        let code = asked.code(&answer);
-        let form = Code { code, verifier: asked.verifier, client_app: client_app.clone() }.form();
+        let form = client_app.received(&asked, &answer).form();
         let form = tests::browser::with(&form, "redirect_uri", sent);
         let page = tests::browser::post(stage.other(), "/token", &form).await;
         assert_eq!(page.status, status, "N05 {sent:?}: {}", page.text());

@@ -95,8 +95,7 @@ async fn n54_nothing_is_read_from_the_form_but_the_decision() {
     let address = browser.approve(&form).await;
     let callback = browser.at_github(&address).await;
     let page = browser.get(&callback).await;
-    let code =
-        tests::browser::Code { code: asked.code(&page), verifier: asked.verifier, client_app };
+    let code = client_app.received(&asked, &page);
     let page = code.redeem(stage.other()).await;
     assert_eq!(page.json()["scope"], "items:read", "N54 {}", page.text());
 }

@@ -8,6 +8,8 @@
 //! | `/revoke`, `/account`, a replayed code or refresh token, `clients revoke` | end | ends | stays: it is the person's own | stays: it is of no grant |
 //! | `keys revoke` | end | stays: it gets a token of a new key | stays: no key signs it | ends |
 
+use std::collections::BTreeSet;
+
 use entity::jobs as job_rows;
 use jobs::{CheckpointError, Claim, LEASE, Lease, Turn};
 use mcp::{
@@ -68,6 +70,19 @@ fn person() -> UserId {
     UserId::new(OCTOCAT)
 }
 
+/// A token that an operator creates with `notes-mcp token`.
+fn token_by_hand(scopes: BTreeSet<String>) -> NewToken {
+    NewToken {
+        user: person(),
+        client: "command-line".to_owned(),
+        scopes,
+        session_id: "command-line-3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
+        signed_in_at: None,
+        ttl: None,
+        dpop_key: None,
+    }
+}
+
 async fn open(stage: &mut Stage) -> Opened {
     let browser = stage.browser();
     let mut disconnect_all = form(&browser.account().await);
@@ -76,16 +91,8 @@ async fn open(stage: &mut Stage) -> Opened {
     let tokens = code.redeem(stage.one()).await.json();
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
     let app = stage.cluster.app();
-    let new = NewToken {
-        user: person(),
-        client: "command-line".to_owned(),
-        scopes: tests::fixtures::product().scopes().all().to_set(),
-        session_id: "command-line-3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
-        signed_in_at: None,
-        ttl: None,
-        dpop_key: None,
-    };
-    let by_hand = app.oauth().tokens().mint(new).await.unwrap();
+    let scopes = tests::fixtures::product().scopes().all().to_set();
+    let by_hand = app.oauth().tokens().mint(token_by_hand(scopes)).await.unwrap();
 
     let ada = stage.one().modern(&access).with_capabilities(json!({}));
     stage.cluster.start_worker().await;
@@ -235,7 +242,7 @@ async fn users_block_ends_everything() {
     let app = stage.cluster.service_of(1).clone();
     let client_app = opened.client_app().clone();
     assert!(account::block(app.oauth(), &person(), &RequestInfo::none()).await.unwrap());
-    let (access, by_hand) = (opened.access.clone(), opened.by_hand.clone());
+    let earlier = [opened.access.clone(), opened.by_hand.clone()];
     look("users block", &mut stage, opened, ALL).await;
 
     // What is given after `users unblock` is good, and what was given before is not.
@@ -244,17 +251,10 @@ async fn users_block_ends_everything() {
     browser.account().await;
     assert!(is_signed_in(&browser.at(stage.other())).await);
     stage.is_good(&text(&client_app.connect(&browser).await, "access_token")).await;
-    let new = NewToken {
-        user: person(),
-        client: "command-line".to_owned(),
-        scopes: [tests::fixtures::items::READ.to_owned()].into(),
-        session_id: "command-line-3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
-        signed_in_at: None,
-        ttl: None,
-        dpop_key: None,
-    };
-    stage.is_good(&app.oauth().tokens().mint(new).await.unwrap()).await;
-    for token in [access, by_hand] {
+    let new = token_by_hand([tests::fixtures::items::READ.to_owned()].into());
+    let token = app.oauth().tokens().mint(new).await.unwrap();
+    stage.is_good(&token).await;
+    for token in earlier {
         stage.is_refused(&token).await;
     }
 }

@@ -261,11 +261,7 @@ async fn missing_scopes_are_challenged_with_the_scheme_of_the_request() {
     let key = DpopKey::generate();
     let client_app = stage.client_app().await;
     let asked = client_app.asks().with("scope", "items:read");
-    let code = Code {
-        code: asked.code(&stage.browser().sign_in(&asked).await),
-        verifier: asked.verifier.clone(),
-        client_app,
-    };
+    let code = client_app.received(&asked, &stage.browser().sign_in(&asked).await);
     let token = text(&stage.redeem(&code, &key).await, "access_token");
     let signed = key.sign(&stage.mcp_proof(&key, &token));
     let item = json!({ "title": "a", "body": "b" });

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tests::{
-    browser::{ClientApp, Code, REDIRECT_URI, answer, with},
+    browser::{ClientApp, REDIRECT_URI, answer, with},
     dpop::{DpopKey, Proof, token_request},
 };
 
@@ -123,11 +123,7 @@ async fn n191_a_code_is_bound_by_dpop_jkt() {
     let (key, other) = (DpopKey::generate(), DpopKey::generate());
     let client_app = stage.client_app().await;
     let asked = client_app.asks().with("dpop_jkt", &key.thumbprint());
-    let code = Code {
-        code: asked.code(&stage.browser().sign_in(&asked).await),
-        verifier: asked.verifier.clone(),
-        client_app: client_app.clone(),
-    };
+    let code = client_app.received(&asked, &stage.browser().sign_in(&asked).await);
     told("N191", &code.redeem(stage.one()).await, 400, "invalid_dpop_proof");
     let proof = other.sign(&stage.token_proof(&other));
     let page = token_request(stage.other(), &code.form(), &[&proof]).await;
@@ -244,11 +240,7 @@ async fn n197_a_server_without_dpop_ignores_proofs_and_refuses_bound_tokens() {
     let key = DpopKey::generate();
     let client_app = stage.client_app().await;
     let asked = client_app.asks().with("dpop_jkt", "nonsense");
-    let code = Code {
-        code: asked.code(&stage.browser().sign_in(&asked).await),
-        verifier: asked.verifier.clone(),
-        client_app: client_app.clone(),
-    };
+    let code = client_app.received(&asked, &stage.browser().sign_in(&asked).await);
     let page = token_request(stage.one(), &code.form(), &["nonsense"]).await;
     assert_eq!(page.json()["token_type"], "Bearer", "N197 {}", page.text());
     stage.is_good(&text(&page.json(), "access_token")).await;

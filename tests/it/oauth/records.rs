@@ -73,11 +73,7 @@ async fn n138_each_event_is_written_once_with_its_request() {
     let request = browser.form_request(&form, "approve").header("sec-fetch-site", "same-origin");
     let approved = browser.read(named(request, "r-consent")).await;
     let callback = browser.at_github(approved.header("location")).await;
-    let code = tests::browser::Code {
-        code: asked.code(&visit(&browser, &callback, "r-callback").await),
-        verifier: asked.verifier.clone(),
-        client_app: client_app.clone(),
-    };
+    let code = client_app.received(&asked, &visit(&browser, &callback, "r-callback").await);
     let tokens = send("/token", &code.form(), "r-token").await.json();
     written_once("consent", &stage, "consent_given", "r-consent").await;
     written_once("sign-in", &stage, "signed_in", "r-callback").await;
@@ -260,11 +256,7 @@ async fn n137_no_secret_is_written_anywhere() {
     secrets.insert(answer(&address)["state"].clone());
     let callback = browser.at_github(&address).await;
     secrets.insert(answer(&callback)["code"].clone());
-    let code = tests::browser::Code {
-        code: asked.code(&browser.get(&callback).await),
-        verifier: asked.verifier.clone(),
-        client_app: client_app.clone(),
-    };
+    let code = client_app.received(&asked, &browser.get(&callback).await);
     secrets.extend([code.code.clone(), code.verifier.clone(), asked.state.clone()]);
     browser.get(&callback).await;
     browser.submit(&browser.to_consent(&denied).await, "deny").await;

@@ -170,11 +170,7 @@ async fn n98_a_refresh_does_not_widen_anything() {
     let stage = Stage::new().await;
     let client_app = stage.client_app().await;
     let asked = client_app.asks().with("scope", "items:read");
-    let code = tests::browser::Code {
-        code: asked.code(&stage.browser().sign_in(&asked).await),
-        verifier: asked.verifier.clone(),
-        client_app: client_app.clone(),
-    };
+    let code = client_app.received(&asked, &stage.browser().sign_in(&asked).await);
     let token = text(&code.redeem(stage.one()).await.json(), "refresh_token");
     let form = client_app.refreshing(&token);
     for (case, field, value, error) in [

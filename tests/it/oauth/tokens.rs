@@ -5,11 +5,7 @@ use mcp::UserId;
 use oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
 use reqwest::Method;
 use serde_json::json;
-use tests::{
-    browser::{Code, form},
-    client::Stream,
-    schema::Revision,
-};
+use tests::{browser::form, client::Stream, schema::Revision};
 use tests::{
     browser::{owned, post},
     client::Page,
@@ -95,11 +91,7 @@ async fn n110_more_is_asked_for_together_with_what_is_there() {
     let stage = Stage::new().await;
     let client_app = stage.client_app().await;
     let asked = client_app.asks().with("scope", "items:read");
-    let code = Code {
-        code: asked.code(&stage.browser().sign_in(&asked).await),
-        verifier: asked.verifier.clone(),
-        client_app,
-    };
+    let code = client_app.received(&asked, &stage.browser().sign_in(&asked).await);
     let token = text(&code.redeem(stage.one()).await.json(), "access_token");
     let web = stage.other();
     let item = json!({ "title": "a", "body": "b" });
